@@ -1,0 +1,21 @@
+//! The logic of a Dayfly replica: a CRDT store, membership, gossip and the HTTP API, without I/O, clock, randomness or
+//! hash-map order. ARCHITECTURE.md has the map.
+
+pub mod blocks;
+pub mod cell;
+pub mod chunk;
+pub mod clock;
+pub mod codec;
+pub mod config;
+pub mod digest;
+pub mod dot;
+pub mod effect;
+pub mod http;
+pub mod intervals;
+pub mod payload;
+pub mod refusal;
+pub mod replica;
+pub mod sketch;
+pub mod store;
+pub mod time;
+pub mod types;

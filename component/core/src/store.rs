@@ -1,0 +1,504 @@
+//! The store: live entries by dot, an order by cell, and one context. The join is the causal join of DESIGN section 4.
+//!
+//! `write.rs` makes writes, `walk.rs` cuts the state into chunks; this file holds the state and joins chunks.
+
+mod table;
+mod walk;
+mod write;
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::rc::Rc;
+
+use crate::blocks::{Blocks, Position};
+use crate::cell::{Cell, DataType};
+use crate::chunk::{Chunk, ChunkEntry};
+use crate::digest::Digest;
+use crate::dot::{Dot, Seq, WriterId};
+use crate::intervals::{DotSet, Intervals};
+use crate::payload::Payload;
+use crate::types::counter;
+use table::{Entry, Table};
+pub use walk::{Piece, Range, Ranges};
+pub use write::{StoreFull, Write};
+
+/// How many consecutive dots of a writer are saved together in a checkpoint.
+pub const SAVE_BLOCK: u64 = 4096;
+
+/// The state of a replica.
+#[derive(Default)]
+pub struct Store {
+    writers: Vec<Writer>,
+    writer_index: BTreeMap<WriterId, u32>,
+    cells: Vec<CellState>,
+    cell_index: BTreeMap<Rc<Cell>, u32>,
+    free_cells: Vec<u32>,
+    table: Table,
+    /// Sum of the writers' digests.
+    root: Digest,
+    /// Bytes of payloads on the heap and of cells' texts.
+    text_bytes: usize,
+    /// The number of checkpoints taken, plus 1.
+    save_version: u64,
+}
+
+/// What is known of one writer's dots.
+struct Writer {
+    id: WriterId,
+    /// The dots seen. Every live entry's dot is among them, except while a write is not yet committed.
+    seen: Intervals,
+    /// Slots of the live entries, by sequence number.
+    live: Blocks<u32>,
+    /// Sum of the digests of the live dots.
+    live_digest: Digest,
+    /// What this writer contributes to the root.
+    digest: Digest,
+    /// When each block of dots last changed, as a save version. A block that is absent never changed by itself; its dots
+    /// are saved with the nearest block before it.
+    changed: BTreeMap<u64, u64>,
+}
+
+/// A cell with live entries.
+struct CellState {
+    cell: Rc<Cell>,
+    /// Slots of the live entries, by (element, writer index, sequence number).
+    entries: Blocks<u32>,
+    /// For counters, the sum of the entries.
+    total: i128,
+}
+
+/// A cell's index, valid until the store next changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CellRef(u32);
+
+/// An entry's slot, valid until the store next changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryRef(u32);
+
+/// What a join changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Joined {
+    /// Dots that were new.
+    pub dots: u64,
+    /// Entries that came.
+    pub added: usize,
+    /// Entries that went.
+    pub removed: usize,
+}
+
+impl Joined {
+    /// Whether the state is another than before.
+    pub fn changed(self) -> bool {
+        self != Self::default()
+    }
+}
+
+/// Memory of a writer without dots, of a cell without text and of an entry in its orders, for [`Store::bytes`].
+const WRITER_BYTES: usize = 192;
+const CELL_BYTES: usize = 192;
+const ENTRY_BYTES: usize = 56;
+
+impl Store {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self { save_version: 1, ..Self::default() }
+    }
+
+    /// The digest of the state: equal roots, equal states.
+    pub fn root(&self) -> Digest {
+        self.root
+    }
+
+    /// How many live entries.
+    pub fn entry_count(&self) -> usize {
+        self.table.len()
+    }
+
+    /// How many writers the context holds.
+    pub fn writer_count(&self) -> usize {
+        self.writer_index.len()
+    }
+
+    /// Whether no dot was ever seen.
+    pub fn is_empty(&self) -> bool {
+        self.writer_index.is_empty()
+    }
+
+    /// The memory that the state takes, in bytes, estimated from counts.
+    pub fn bytes(&self) -> usize {
+        self.table.len() * ENTRY_BYTES
+            + self.cell_index.len() * CELL_BYTES
+            + self.writers.len() * WRITER_BYTES
+            + self.text_bytes
+    }
+
+    /// The memory that the state takes on the heap, in bytes, as far as it is counted exactly: the table, the orders and
+    /// the contexts.
+    pub fn heap_bytes(&self) -> usize {
+        self.table.heap_bytes()
+            + self.cells.iter().map(|cell| cell.entries.heap_bytes()).sum::<usize>()
+            + self.writers.iter().map(|writer| writer.live.heap_bytes() + writer.seen.heap_bytes()).sum::<usize>()
+            + self.text_bytes
+    }
+
+    /// Whether this dot was seen, live or not.
+    pub fn has_seen(&self, dot: Dot) -> bool {
+        self.seen(dot.writer).is_some_and(|seen| seen.contains(dot.seq.0))
+    }
+
+    /// A writer's dots that were seen.
+    pub fn seen(&self, writer: WriterId) -> Option<&Intervals> {
+        self.writer_index.get(&writer).map(|index| &self.writers[*index as usize].seen)
+    }
+
+    /// The writers with their seen dots, ascending.
+    pub fn context(&self) -> impl DoubleEndedIterator<Item = (WriterId, &Intervals)> + '_ {
+        self.writer_index.iter().map(|(id, index)| (*id, &self.writers[*index as usize].seen))
+    }
+
+    /// The sequence numbers of a writer's live entries, ascending.
+    pub fn live(&self, writer: WriterId) -> impl DoubleEndedIterator<Item = u64> + '_ {
+        let live = self.writer_index.get(&writer).map(|index| &self.writers[*index as usize].live);
+        live.into_iter().flat_map(|live| live.iter()).map(|slot| self.table.get(slot).seq)
+    }
+
+    /// The dots that must exist, since later ones of their writers were seen, but were not seen.
+    pub fn gaps(&self) -> DotSet {
+        let mut gaps = DotSet::default();
+        for (writer, seen) in self.context() {
+            for (low, high) in seen.gaps().iter() {
+                gaps.insert_span(writer, low, high);
+            }
+        }
+        gaps
+    }
+
+    // --- reading ---
+
+    /// The cell, if it has live entries.
+    pub fn find(&self, cell: &Cell) -> Option<CellRef> {
+        self.cell_index.get(cell).copied().map(CellRef)
+    }
+
+    /// All cells with live entries, in order, from `from` on.
+    pub fn cells_from<'s>(&'s self, from: &Cell) -> impl Iterator<Item = (&'s Cell, CellRef)> + use<'s> {
+        let range = self.cell_index.range::<Cell, _>((Bound::Included(from), Bound::Unbounded));
+        range.map(|(cell, index)| (&**cell, CellRef(*index)))
+    }
+
+    /// The cells of one key, in order: one for a plain type, the leaves for a map.
+    pub fn cells_of_key<'a>(
+        &'a self,
+        name: &'a str,
+        key_type: DataType,
+    ) -> impl Iterator<Item = (&'a Cell, CellRef)> + 'a {
+        self.cells_from(&Cell::of_key(name, key_type))
+            .take_while(move |(cell, _)| &*cell.name == name && cell.key_type == key_type)
+    }
+
+    /// A cell's live entries: of sets in the order of their elements, else in an order of this replica's own.
+    pub fn entries(&self, cell: CellRef) -> impl DoubleEndedIterator<Item = EntryRef> + '_ {
+        self.cells[cell.0 as usize].entries.iter().map(EntryRef)
+    }
+
+    /// How many live entries a cell has.
+    pub fn entry_count_of(&self, cell: CellRef) -> usize {
+        self.cells[cell.0 as usize].entries.len()
+    }
+
+    /// The live entries of a set's cell that hold this element.
+    pub fn entries_of_element<'a>(&'a self, cell: CellRef, element: &'a [u8]) -> impl Iterator<Item = EntryRef> + 'a {
+        let state = &self.cells[cell.0 as usize];
+        let from = self.place(state, element, 0, 0).unwrap_or_else(|place| place);
+        let leaf = state.cell.leaf;
+        state
+            .entries
+            .range(from, state.entries.end())
+            .take_while(move |slot| leaf.element(&self.table.get(*slot).payload) == element)
+            .map(EntryRef)
+    }
+
+    /// A counter cell's entry of one writer.
+    pub fn entry_of_writer(&self, cell: CellRef, writer: WriterId) -> Option<EntryRef> {
+        let index = *self.writer_index.get(&writer)?;
+        self.counter_entry(cell.0, index).map(EntryRef)
+    }
+
+    /// The sum of a counter cell's entries.
+    pub fn total(&self, cell: CellRef) -> i128 {
+        self.cells[cell.0 as usize].total
+    }
+
+    /// An entry's bytes.
+    pub fn payload(&self, entry: EntryRef) -> &[u8] {
+        &self.table.get(entry.0).payload
+    }
+
+    /// An entry's dot.
+    pub fn dot(&self, entry: EntryRef) -> Dot {
+        let entry = self.table.get(entry.0);
+        Dot { writer: self.writers[entry.writer as usize].id, seq: Seq(entry.seq) }
+    }
+
+    // --- the join ---
+
+    /// Joins a chunk: a dot that both have is live only where both have it live; a dot that was not seen is taken over.
+    pub fn join(&mut self, chunk: &Chunk) -> Joined {
+        let mut joined = Joined::default();
+        for part in &chunk.parts {
+            let index = self.writer(part.writer);
+            for (low, high) in part.context.iter() {
+                let first = part.entries.partition_point(|entry| entry.seq < low);
+                let count = part.entries[first..].partition_point(|entry| entry.seq <= high);
+                let incoming = &part.entries[first..first + count];
+                if self.writers[index as usize].seen.intersects(low, high) {
+                    for slot in self.absent_from(index, (low, high), incoming) {
+                        self.unlink(slot);
+                        joined.removed += 1;
+                    }
+                }
+                for entry in incoming {
+                    if !self.writers[index as usize].seen.contains(entry.seq) {
+                        let cell = self.cell(&chunk.cells[entry.cell as usize]);
+                        joined.added += usize::from(self.admit(index, cell, entry.seq, &entry.payload));
+                    }
+                }
+                let seen = &mut self.writers[index as usize].seen;
+                let before = seen.len();
+                if seen.insert_span(low, high) {
+                    joined.dots += seen.len() - before;
+                    self.touch(index, low);
+                }
+            }
+            self.refresh(index);
+        }
+        joined
+    }
+
+    /// The live entries of a writer's interval that a chunk says are no more.
+    fn absent_from(&self, writer: u32, (low, high): (u64, u64), incoming: &[ChunkEntry]) -> Vec<u32> {
+        let live = &self.writers[writer as usize].live;
+        let mut incoming = incoming.iter().map(|entry| entry.seq).peekable();
+        let mut absent = Vec::new();
+        for slot in live.range(self.live_place(writer, low), live.end()) {
+            let seq = self.table.get(slot).seq;
+            if seq > high {
+                break;
+            }
+            while incoming.next_if(|&other| other < seq).is_some() {}
+            if incoming.peek() != Some(&seq) {
+                absent.push(slot);
+            }
+        }
+        absent
+    }
+
+    /// Links an entry that was not seen, unless it is a counter's and the same writer's newer one is here: that one
+    /// replaced it, whatever order they come in. (A repair brings newest first, and a sum over both would be over.)
+    fn admit(&mut self, writer: u32, cell: u32, seq: u64, payload: &Payload) -> bool {
+        if self.cells[cell as usize].cell.leaf.is_counter()
+            && let Some(other) = self.counter_entry(cell, writer)
+        {
+            if self.table.get(other).seq > seq {
+                return false;
+            }
+            self.link(writer, cell, seq, payload.clone());
+            self.unlink(other);
+            return true;
+        }
+        self.link(writer, cell, seq, payload.clone());
+        true
+    }
+
+    // --- links between the table and its orders ---
+
+    /// Puts an entry into the table and all orders. The writer's digest is stale until [`Self::refresh`].
+    fn link(&mut self, writer: u32, cell: u32, seq: u64, payload: Payload) {
+        self.text_bytes += payload.heap_bytes();
+        let state = &self.cells[cell as usize];
+        let leaf = state.cell.leaf;
+        let place = match self.place(state, leaf.element(&payload), writer, seq) {
+            Err(place) => place,
+            Ok(_) => panic!("a dot is linked twice"),
+        };
+        let live_place = self.live_place(writer, seq);
+        if leaf.is_counter() {
+            self.cells[cell as usize].total += counter::amount(leaf, &payload);
+        }
+        let slot = self.table.insert(Entry { payload, writer, cell, seq });
+        self.cells[cell as usize].entries.insert_at(place, slot);
+        let state = &mut self.writers[writer as usize];
+        state.live.insert_at(live_place, slot);
+        state.live_digest.add(state.dot_digest(seq));
+        self.touch(writer, seq);
+    }
+
+    /// Takes an entry out of the table and all orders, and forgets its cell if it was the last.
+    fn unlink(&mut self, slot: u32) -> Entry {
+        let entry = self.table.get(slot);
+        let (writer, cell, seq) = (entry.writer, entry.cell, entry.seq);
+        let state = &self.cells[cell as usize];
+        let leaf = state.cell.leaf;
+        let place = self
+            .place(state, leaf.element(&entry.payload), writer, seq)
+            .unwrap_or_else(|_| panic!("a live entry is missing in its cell's order"));
+        let live_place = self.live_place(writer, seq);
+        let entry = self.table.remove(slot);
+        self.text_bytes -= entry.payload.heap_bytes();
+        let state = &mut self.cells[cell as usize];
+        state.entries.remove_at(place);
+        if leaf.is_counter() {
+            state.total -= counter::amount(leaf, &entry.payload);
+        }
+        if state.entries.is_empty() {
+            self.text_bytes -= state.cell.text_bytes();
+            self.cell_index.remove(&state.cell);
+            self.free_cells.push(cell);
+        }
+        let state = &mut self.writers[writer as usize];
+        let removed = state.live.remove_at(live_place);
+        assert_eq!(removed, slot, "the orders by writer and by cell disagree");
+        state.live_digest.subtract(state.dot_digest(seq));
+        self.touch(writer, seq);
+        entry
+    }
+
+    /// Brings a writer's digest, and with it the root, up to date.
+    fn refresh(&mut self, writer: u32) {
+        let state = &mut self.writers[writer as usize];
+        self.root.subtract(state.digest);
+        state.digest = if state.seen.is_empty() { Digest::default() } else { state.current_digest() };
+        self.root.add(state.digest);
+    }
+
+    /// Remembers that a block of dots has to be saved.
+    fn touch(&mut self, writer: u32, seq: u64) {
+        let version = self.save_version;
+        self.writers[writer as usize].changed.insert(seq / SAVE_BLOCK, version);
+    }
+
+    /// Where an entry stands in its cell's order.
+    fn place(&self, state: &CellState, element: &[u8], writer: u32, seq: u64) -> Result<Position, Position> {
+        let leaf = state.cell.leaf;
+        state.entries.search(|slot| {
+            let entry = self.table.get(*slot);
+            let order = leaf.element(&entry.payload).cmp(element);
+            order.then_with(|| (entry.writer, entry.seq).cmp(&(writer, seq)))
+        })
+    }
+
+    /// Where a sequence number stands, or would stand, in its writer's order.
+    fn live_place(&self, writer: u32, seq: u64) -> Position {
+        let live = &self.writers[writer as usize].live;
+        live.search(|slot| self.table.get(*slot).seq.cmp(&seq)).unwrap_or_else(|place| place)
+    }
+
+    /// A writer's entry in a counter cell; there is at most one.
+    fn counter_entry(&self, cell: u32, writer: u32) -> Option<u32> {
+        let entries = &self.cells[cell as usize].entries;
+        let found = entries.search(|slot| self.table.get(*slot).writer.cmp(&writer)).ok()?;
+        entries.get(found)
+    }
+
+    /// The index of a writer, which is made if it is new.
+    fn writer(&mut self, id: WriterId) -> u32 {
+        *self.writer_index.entry(id).or_insert_with(|| {
+            self.writers.push(Writer {
+                id,
+                seen: Intervals::default(),
+                live: Blocks::new(),
+                live_digest: Digest::default(),
+                digest: Digest::default(),
+                changed: BTreeMap::new(),
+            });
+            (self.writers.len() - 1) as u32
+        })
+    }
+
+    /// Forgets a writer that was made for a write that came to nothing.
+    fn forget_unused_writer(&mut self, id: WriterId) {
+        if self.writers.last().is_some_and(|last| last.id == id && last.seen.is_empty() && last.live.is_empty()) {
+            self.writers.pop();
+            self.writer_index.remove(&id);
+        }
+    }
+
+    /// The index of a cell, which is made if it is new.
+    fn cell(&mut self, cell: &Cell) -> u32 {
+        if let Some(index) = self.cell_index.get(cell) {
+            return *index;
+        }
+        self.text_bytes += cell.text_bytes();
+        let cell = Rc::new(cell.clone());
+        let state = CellState { cell: cell.clone(), entries: Blocks::new(), total: 0 };
+        let index = match self.free_cells.pop() {
+            Some(index) => {
+                self.cells[index as usize] = state;
+                index
+            }
+            None => {
+                self.cells.push(state);
+                (self.cells.len() - 1) as u32
+            }
+        };
+        self.cell_index.insert(cell, index);
+        index
+    }
+
+    /// Checks every invariant that this file states, by brute force. For tests; it takes time in proportion to the state.
+    pub fn assert_sound(&self) {
+        let mut slots = 0;
+        let mut root = Digest::default();
+        for writer in &self.writers {
+            let mut live_digest = Digest::default();
+            let seqs: Vec<u64> = writer.live.iter().map(|slot| self.table.get(slot).seq).collect();
+            assert!(seqs.is_sorted_by(|a, b| a < b), "live entries stand in the order of their sequence numbers");
+            for seq in &seqs {
+                assert!(writer.seen.contains(*seq), "every live dot was seen");
+                live_digest.add(writer.dot_digest(*seq));
+            }
+            slots += seqs.len();
+            assert_eq!(live_digest, writer.live_digest, "the digest of the live dots follows them");
+            let digest = if writer.seen.is_empty() { Digest::default() } else { writer.current_digest() };
+            assert_eq!(digest, writer.digest, "a writer's digest is up to date");
+            root.add(digest);
+        }
+        assert_eq!(root, self.root, "the root is the sum of the writers' digests");
+        assert_eq!(slots, self.table.len(), "every entry is in its writer's order");
+        let mut in_cells = 0;
+        for (cell, index) in &self.cell_index {
+            let state = &self.cells[*index as usize];
+            assert_eq!(*cell, state.cell, "the index of cells leads to the cell");
+            assert!(!state.entries.is_empty(), "a cell without entries is forgotten");
+            in_cells += state.entries.len();
+            let mut total = 0;
+            let mut last: Option<(Vec<u8>, u32, u64)> = None;
+            for slot in &state.entries {
+                let entry = self.table.get(slot);
+                let order = (cell.leaf.element(&entry.payload).to_vec(), entry.writer, entry.seq);
+                assert!(last.as_ref().is_none_or(|last| last.cmp(&order) == Ordering::Less), "a cell's order holds");
+                if cell.leaf.is_counter() {
+                    total += counter::amount(cell.leaf, &entry.payload);
+                    let same = last.is_some_and(|last| last.1 == entry.writer);
+                    assert!(!same, "a counter has at most one entry a writer");
+                }
+                last = Some(order);
+            }
+            assert_eq!(total, state.total, "a counter's total is the sum of its entries");
+        }
+        assert_eq!(in_cells, self.table.len(), "every entry is in its cell's order");
+    }
+}
+
+impl Writer {
+    fn dot_digest(&self, seq: u64) -> Digest {
+        Digest::of([self.id.0 as u64, seq])
+    }
+
+    fn current_digest(&self) -> Digest {
+        let id = [self.id.0 as u64, (self.id.0 >> 64) as u64];
+        let seen = self.seen.iter().flat_map(|(low, high)| [low, high]);
+        Digest::of(id.into_iter().chain(self.live_digest.0).chain(seen))
+    }
+}

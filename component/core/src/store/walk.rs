@@ -1,0 +1,269 @@
+//! Cutting the state into chunks, newest dots first.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::cell::Cell;
+use crate::chunk::{Chunk, ChunkEntry, ChunkPart, entry_wire_bytes};
+use crate::dot::{Dot, Seq, WriterId};
+use crate::intervals::{DotSet, Intervals};
+use crate::store::{SAVE_BLOCK, Store};
+
+/// A range in dot order: from `low`, included, to `high`, not included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Range {
+    /// The first dot in it.
+    pub low: Dot,
+    /// The first dot behind it.
+    pub high: Dot,
+}
+
+impl Range {
+    /// All dots.
+    pub const ALL: Self = Self {
+        low: Dot { writer: WriterId(0), seq: Seq(0) },
+        high: Dot { writer: WriterId(u128::MAX), seq: Seq(u64::MAX) },
+    };
+
+    /// Whether it holds no dot.
+    pub fn is_empty(self) -> bool {
+        self.low >= self.high
+    }
+
+    /// The lowest and the highest sequence number of a writer in the range.
+    fn span_of(self, writer: WriterId) -> Option<(u64, u64)> {
+        let low = if writer == self.low.writer { self.low.seq.0 } else { 0 };
+        let high = if writer == self.high.writer { self.high.seq.0.checked_sub(1)? } else { u64::MAX };
+        (self.low.writer <= writer && writer <= self.high.writer && low <= high).then_some((low, high))
+    }
+}
+
+/// A set of dots as ranges in dot order.
+///
+/// Invariant: they ascend, none is empty, and they neither overlap nor touch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ranges(Vec<Range>);
+
+impl Ranges {
+    /// All dots.
+    pub fn all() -> Self {
+        Self(vec![Range::ALL])
+    }
+
+    /// Whether no dot is in it.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The ranges, ascending.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = Range> + '_ {
+        self.0.iter().copied()
+    }
+
+    /// How many ranges.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Adds a range.
+    pub fn insert(&mut self, range: Range) {
+        if range.is_empty() {
+            return;
+        }
+        let from = self.0.partition_point(|other| other.high < range.low);
+        let to = self.0.partition_point(|other| other.low <= range.high);
+        let merged = match self.0.get(from..to) {
+            Some([first, .., last]) => Range { low: first.low.min(range.low), high: last.high.max(range.high) },
+            Some([one]) => Range { low: one.low.min(range.low), high: one.high.max(range.high) },
+            Some([]) | None => range,
+        };
+        self.0.splice(from..to.max(from), [merged]);
+    }
+
+    /// Takes a range away.
+    pub fn remove(&mut self, range: Range) {
+        if range.is_empty() {
+            return;
+        }
+        let cut = |other: &Range| {
+            let left = Range { low: other.low, high: other.high.min(range.low) };
+            let right = Range { low: other.low.max(range.high), high: other.high };
+            [left, right].into_iter().filter(|rest| !rest.is_empty())
+        };
+        self.0 = self.0.iter().flat_map(cut).collect();
+    }
+}
+
+impl FromIterator<Range> for Ranges {
+    fn from_iter<I: IntoIterator<Item = Range>>(ranges: I) -> Self {
+        let mut set = Self::default();
+        ranges.into_iter().for_each(|range| set.insert(range));
+        set
+    }
+}
+
+/// A chunk, and the range of which it says all that was to be said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// What it says.
+    pub chunk: Chunk,
+    /// The range that is dealt with once the chunk is joined.
+    pub covers: Range,
+}
+
+/// Wire bytes of an interval and of a writer's part, at most.
+const INTERVAL_BYTES: usize = 12;
+const PART_BYTES: usize = 24;
+
+impl Store {
+    /// The chunk that speaks of exactly these dots, as far as they were seen.
+    pub fn extract(&self, dots: &DotSet) -> Chunk {
+        let piece = self.walk_down(Range::ALL, Some(dots), usize::MAX).next();
+        piece.map(|piece| piece.chunk).unwrap_or_default()
+    }
+
+    /// Cuts what is known of a range (of these dots in it, if given) into chunks of about `fill_bytes`, from the greatest
+    /// dot down. A chunk is longer only if a single entry is. The pieces' ranges follow each other without a gap, and the
+    /// last ends where the range does; so a piece that was lost is exactly a range to ask for again.
+    pub fn walk_down<'a>(
+        &'a self,
+        range: Range,
+        only: Option<&'a DotSet>,
+        fill_bytes: usize,
+    ) -> impl Iterator<Item = Piece> + 'a {
+        let mut rest = Some(range);
+        std::iter::from_fn(move || {
+            let range = rest.take()?;
+            let piece = self.piece(range, only, fill_bytes);
+            if piece.covers.low > range.low {
+                rest = Some(Range { low: range.low, high: piece.covers.low });
+            }
+            Some(piece)
+        })
+    }
+
+    fn piece(&self, range: Range, only: Option<&DotSet>, fill_bytes: usize) -> Piece {
+        let mut piece = Gathered { store: self, parts: Vec::new(), cells: BTreeSet::new(), bytes: 0, fill_bytes };
+        let low = match only {
+            None => self
+                .writer_index
+                .range(range.low.writer..=range.high.writer)
+                .rev()
+                .find_map(|(id, index)| piece.gather(range, *id, *index, None)),
+            Some(only) => only.iter().rev().find_map(|(id, wanted)| {
+                let index = self.writer_index.get(&id)?;
+                piece.gather(range, id, *index, Some(wanted))
+            }),
+        };
+        Piece { chunk: piece.finish(), covers: Range { low: low.unwrap_or(range.low), high: range.high } }
+    }
+
+    /// The version for the next [`Store::changed_since`], which ends the present one.
+    pub fn end_save_version(&mut self) -> u64 {
+        self.save_version += 1;
+        self.save_version - 1
+    }
+
+    /// The blocks of dots that changed after a version, each with the range up to the next block that is saved by itself.
+    pub fn changed_since(&self, version: u64) -> impl Iterator<Item = (u64, Range)> + '_ {
+        self.writer_index.values().flat_map(move |index| {
+            let writer = &self.writers[*index as usize];
+            writer.changed.iter().filter(move |(_, at)| **at > version).map(|(block, _)| {
+                let next = writer.changed.range(block + 1..).next();
+                let dot = |block: u64| Dot { writer: writer.id, seq: Seq(block.saturating_mul(SAVE_BLOCK)) };
+                let end = Dot { writer: writer.id, seq: Seq(u64::MAX) };
+                (*block, Range { low: dot(*block), high: next.map_or(end, |(next, _)| dot(*next)) })
+            })
+        })
+    }
+}
+
+/// A chunk in the making, from the greatest dot down.
+struct Gathered<'a> {
+    store: &'a Store,
+    /// Writer, intervals and entries (slots), all descending.
+    parts: Vec<(WriterId, Vec<(u64, u64)>, Vec<u32>)>,
+    /// The cells that were counted.
+    cells: BTreeSet<u32>,
+    bytes: usize,
+    fill_bytes: usize,
+}
+
+impl Gathered<'_> {
+    /// Takes in what is known of a writer in the range. When the chunk is full, gives the lowest dot that it deals with.
+    fn gather(&mut self, range: Range, id: WriterId, index: u32, wanted: Option<&Intervals>) -> Option<Dot> {
+        let (low, high) = range.span_of(id)?;
+        let writer = &self.store.writers[index as usize];
+        let spans = match wanted {
+            Some(wanted) => writer.seen.intersect(wanted).clip(low, high),
+            None => writer.seen.clip(low, high),
+        };
+        if spans.is_empty() {
+            return None;
+        }
+        if self.bytes >= self.fill_bytes {
+            return Some(Dot { writer: id, seq: Seq(high.saturating_add(1)) });
+        }
+        self.bytes += PART_BYTES;
+        self.parts.push((id, Vec::new(), Vec::new()));
+        for (low, high) in spans.iter().rev() {
+            if self.bytes >= self.fill_bytes {
+                return Some(Dot { writer: id, seq: Seq(high + 1) });
+            }
+            self.bytes += INTERVAL_BYTES;
+            let from = self.store.live_place(index, low);
+            let to = self.store.live_place(index, high + 1);
+            for slot in writer.live.range(from, to).rev() {
+                let entry = self.store.table.get(slot);
+                let cost = self.cost(entry.cell, entry.payload.len());
+                let part = self.parts.last_mut().expect("pushed above");
+                let nothing_yet = self.bytes <= PART_BYTES + INTERVAL_BYTES && part.2.is_empty();
+                if self.bytes + cost > self.fill_bytes && !nothing_yet {
+                    if entry.seq < high {
+                        part.1.push((entry.seq + 1, high));
+                    }
+                    if part.1.is_empty() {
+                        self.parts.pop();
+                    }
+                    return Some(Dot { writer: id, seq: Seq(entry.seq + 1) });
+                }
+                part.2.push(slot);
+                self.bytes += cost;
+                self.cells.insert(entry.cell);
+            }
+            self.parts.last_mut().expect("pushed above").1.push((low, high));
+        }
+        None
+    }
+
+    fn cost(&self, cell: u32, payload_bytes: usize) -> usize {
+        if self.cells.contains(&cell) {
+            payload_bytes + 12
+        } else {
+            entry_wire_bytes(&self.store.cells[cell as usize].cell, payload_bytes)
+        }
+    }
+
+    fn finish(self) -> Chunk {
+        let mut numbers: BTreeMap<u32, u32> = BTreeMap::new();
+        let mut cells: Vec<Cell> = Vec::new();
+        let mut entry = |slot: &u32| {
+            let entry = self.store.table.get(*slot);
+            let number = *numbers.entry(entry.cell).or_insert_with(|| {
+                cells.push((*self.store.cells[entry.cell as usize].cell).clone());
+                (cells.len() - 1) as u32
+            });
+            ChunkEntry { seq: entry.seq, cell: number, payload: entry.payload.clone() }
+        };
+        let parts = self
+            .parts
+            .iter()
+            .rev()
+            .map(|(writer, spans, slots)| ChunkPart {
+                writer: *writer,
+                context: spans.iter().rev().copied().collect(),
+                entries: slots.iter().rev().map(&mut entry).collect(),
+            })
+            .collect();
+        Chunk { cells, parts }
+    }
+}

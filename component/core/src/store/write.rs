@@ -1,0 +1,137 @@
+//! Writes: all or none of what one request does.
+
+use std::collections::BTreeSet;
+
+use crate::cell::Cell;
+use crate::chunk::entry_wire_bytes;
+use crate::dot::{Dot, Seq, WriterId};
+use crate::intervals::DotSet;
+use crate::payload::Payload;
+use crate::store::{EntryRef, Store};
+
+/// A write under way. What it does is visible through [`Write::store`] at once; dropped without [`Write::commit`], it is
+/// undone.
+pub struct Write<'s> {
+    store: &'s mut Store,
+    writer: WriterId,
+    next: u64,
+    /// What to undo, in the order in which it was done.
+    done: Vec<Done>,
+    /// The dots that the write's chunk speaks of: its own and those that it dropped.
+    context: DotSet,
+    /// Upper bound of the encoded chunk.
+    wire_bytes: usize,
+    limit_bytes: usize,
+}
+
+enum Done {
+    Put(Dot),
+    Dropped { dot: Dot, cell: Cell, payload: Payload },
+}
+
+/// The store has reached its bound; nothing was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreFull;
+
+impl<'s> Write<'s> {
+    /// Begins a write by this writer, whose earlier writes must all be in the store. Puts are refused once the store
+    /// takes `limit_bytes` (as [`Store::bytes`] counts).
+    pub fn begin(store: &'s mut Store, writer: WriterId, limit_bytes: usize) -> Self {
+        let next = store.seen(writer).map_or(0, |seen| seen.max()) + 1;
+        Self { store, writer, next, done: Vec::new(), context: DotSet::default(), wire_bytes: 0, limit_bytes }
+    }
+
+    /// The state, with what this write did so far.
+    pub fn store(&self) -> &Store {
+        self.store
+    }
+
+    /// Whose dots the write makes.
+    pub fn writer(&self) -> WriterId {
+        self.writer
+    }
+
+    /// Upper bound, in bytes, of the chunk that speaks of this write.
+    pub fn wire_bytes(&self) -> usize {
+        self.wire_bytes
+    }
+
+    /// Writes an entry under a new dot.
+    pub fn put(&mut self, cell: &Cell, payload: &[u8]) -> Result<(), StoreFull> {
+        if self.store.bytes() + payload.len() > self.limit_bytes {
+            return Err(StoreFull);
+        }
+        let dot = self.next_dot();
+        let writer = self.store.writer(self.writer);
+        let index = self.store.cell(cell);
+        self.store.link(writer, index, dot.seq.0, Payload::from(payload));
+        self.wire_bytes += entry_wire_bytes(cell, payload.len());
+        self.done.push(Done::Put(dot));
+        Ok(())
+    }
+
+    /// Drops a live entry.
+    pub fn drop_entry(&mut self, entry: EntryRef) {
+        let dot = self.store.dot(entry);
+        let cell = (*self.store.cells[self.store.table.get(entry.0).cell as usize].cell).clone();
+        let gone = self.store.unlink(entry.0);
+        // A dot of a writer that the chunk does not yet name costs the writer's id as well.
+        self.wire_bytes += if self.context.of(dot.writer).is_some() { 12 } else { 32 };
+        self.context.insert(dot);
+        self.done.push(Done::Dropped { dot, cell, payload: gone.payload });
+    }
+
+    /// Makes the write a fact and gives the dots that its chunk speaks of; none if it did nothing. A write that only
+    /// dropped entries takes a dot as well, so that whoever has seen a writer's dots knows of its removals too.
+    pub fn commit(mut self) -> DotSet {
+        if self.done.is_empty() {
+            return DotSet::default();
+        }
+        if !self.done.iter().any(|done| matches!(done, Done::Put(_))) {
+            self.next_dot();
+        }
+        let mut writers = BTreeSet::from([self.writer]);
+        writers.extend(self.done.drain(..).filter_map(|done| match done {
+            Done::Put(_) => None,
+            Done::Dropped { dot, .. } => Some(dot.writer),
+        }));
+        let own = self.store.writer(self.writer);
+        let low = self.store.writers[own as usize].seen.max() + 1;
+        self.store.writers[own as usize].seen.insert_span(low, self.next - 1);
+        self.store.touch(own, low);
+        for writer in writers {
+            let index = self.store.writer(writer);
+            self.store.refresh(index);
+        }
+        std::mem::take(&mut self.context)
+    }
+
+    fn next_dot(&mut self) -> Dot {
+        let dot = Dot { writer: self.writer, seq: Seq(self.next) };
+        self.next += 1;
+        self.context.insert(dot);
+        dot
+    }
+}
+
+impl Drop for Write<'_> {
+    /// Undoes what was not committed, last first.
+    fn drop(&mut self) {
+        for done in std::mem::take(&mut self.done).into_iter().rev() {
+            match done {
+                Done::Put(dot) => {
+                    let writer = self.store.writer(dot.writer);
+                    let live = &self.store.writers[writer as usize].live;
+                    let slot = live.get(self.store.live_place(writer, dot.seq.0));
+                    self.store.unlink(slot.expect("a put entry is live until it is undone"));
+                }
+                Done::Dropped { dot, cell, payload } => {
+                    let writer = self.store.writer(dot.writer);
+                    let index = self.store.cell(&cell);
+                    self.store.link(writer, index, dot.seq.0, payload);
+                }
+            }
+        }
+        self.store.forget_unused_writer(self.writer);
+    }
+}
