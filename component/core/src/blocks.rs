@@ -475,7 +475,8 @@ fn reserve_one<T>(items: &mut Vec<T>, most: usize) {
     }
 }
 
-/// Gives memory back once more than half of it is unused, all but a quarter, so that growing again does not cost at once.
+/// Gives memory back once more than half of it is unused, all but a quarter, so that growing again does not cost at
+/// once.
 fn give_back<T>(items: &mut Vec<T>) {
     let len = items.len();
     if items.capacity() > 2 * len.max(4) {
@@ -748,8 +749,8 @@ mod tests {
             let mut model: Vec<u32> = Vec::new();
             for step in steps {
                 match step {
-                    Step::Toggle(value) if model.binary_search(&value).is_ok() => remove(&mut blocks, &mut model, value),
-                    Step::Toggle(value) => add(&mut blocks, &mut model, value),
+                    Step::Toggle(v) if model.binary_search(&v).is_ok() => remove(&mut blocks, &mut model, v),
+                    Step::Toggle(v) => add(&mut blocks, &mut model, v),
                     Step::Ascend(from, len) => (from..from + len).for_each(|v| add(&mut blocks, &mut model, v)),
                     Step::Clear(from, len) => (from..from + len).for_each(|v| remove(&mut blocks, &mut model, v)),
                     Step::Keep(from, len, mask) => {
@@ -851,8 +852,8 @@ mod tests {
         let ascending: Blocks<u32, B> = (0..N).collect();
         let append = per_element(start);
         println!(
-            "{B:4}: insert {insert} ns, {bytes:.2} B each; search {search} ns; iterate all {iterate} us; remove {remove} \
-             ns; append {append} ns, {:.2} B each",
+            "{B:4}: insert {insert} ns, {bytes:.2} B each; search {search} ns; iterate all {iterate} us; \
+             remove {remove} ns; append {append} ns, {:.2} B each",
             ascending.heap_bytes() as f64 / f64::from(N)
         );
     }

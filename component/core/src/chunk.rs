@@ -1,10 +1,15 @@
 //! Chunks: what replicas send each other. A chunk is a set of dots together with those of their entries that are live; of
 //! the other dots it says that what they wrote is no more. It joins like a state, in any order, any number of times.
 
-use crate::cell::Cell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use crate::cell::{Cell, DataType, PATH_MAX_FIELDS};
+use crate::codec::{CodecError, Reader, Writer};
 use crate::dot::WriterId;
-use crate::intervals::Intervals;
+use crate::intervals::{DotSet, Intervals};
 use crate::payload::Payload;
+use crate::types::check_payload;
 
 /// Sequence numbers end before this: a writer lives an hour or little more, and sketches have 36 bits for them.
 pub const SEQ_END: u64 = 1 << 36;
@@ -53,6 +58,187 @@ impl Chunk {
     pub fn entry_count(&self) -> usize {
         self.parts.iter().map(|part| part.entries.len()).sum()
     }
+}
+
+/// The first byte of an encoded chunk.
+const FORMAT: u8 = 1;
+
+impl Chunk {
+    /// The canonical encoding: columns of writers and intervals, cells, sequence numbers, cell numbers, lengths; then
+    /// the payloads, to the end.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::new();
+        out.byte(FORMAT);
+        // Reserved for the watermark of folded eras (DESIGN section 4): no era is folded.
+        out.byte(0);
+        write_dots(&mut out, self.parts.iter().map(|part| (part.writer, &part.context)));
+        let mut cells = Writer::new();
+        self.cells.iter().for_each(|cell| write_cell(&mut cells, cell));
+        out.column(cells);
+        let (mut seqs, mut numbers, mut lengths) = (Writer::new(), Writer::new(), Writer::new());
+        for part in &self.parts {
+            seqs.number(part.entries.len() as u64);
+            let mut next = 1;
+            for entry in &part.entries {
+                seqs.number(entry.seq - next);
+                next = entry.seq + 1;
+                numbers.number(entry.cell.into());
+                lengths.number(entry.payload.len() as u64);
+            }
+        }
+        out.column(seqs);
+        out.column(numbers);
+        out.column(lengths);
+        self.parts.iter().flat_map(|part| &part.entries).for_each(|entry| out.raw(&entry.payload));
+        out.into_bytes()
+    }
+
+    /// Decodes; whatever breaks the invariant or a bound is refused.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        let mut reader = Reader::new(bytes);
+        match reader.byte()? {
+            FORMAT => {}
+            other => return Err(CodecError::Version(other)),
+        }
+        if reader.byte()? != 0 {
+            return Err(CodecError::Broken("a watermark, which this version does not know"));
+        }
+        let dots = read_dots(&mut reader)?;
+        let cells = read_cells(reader.bytes()?)?;
+        let mut seqs = Reader::new(reader.bytes()?);
+        let mut numbers = Reader::new(reader.bytes()?);
+        let mut lengths = Reader::new(reader.bytes()?);
+        let mut parts = Vec::new();
+        let mut cells_used = 0;
+        for (writer, context) in dots {
+            let count = seqs.number()?;
+            let mut entries = Vec::new();
+            let mut next = 1;
+            for _ in 0..count {
+                let seq = seqs.number()?.checked_add(next).filter(|seq| *seq < SEQ_END);
+                let seq = seq.ok_or(CodecError::Broken("a sequence number"))?;
+                next = seq + 1;
+                let cell = numbers.small()?;
+                if cell > cells_used || cell as usize >= cells.len() {
+                    return Err(CodecError::Broken("cells do not stand in the order of their use"));
+                }
+                cells_used = cells_used.max(cell + 1);
+                let length = usize::try_from(lengths.number()?).map_err(|_| CodecError::Short)?;
+                let payload = reader.take(length)?;
+                check_payload(cells[cell as usize].leaf, payload)?;
+                if !context.contains(seq) {
+                    return Err(CodecError::Broken("an entry is not in its context"));
+                }
+                entries.push(ChunkEntry { seq, cell, payload: payload.into() });
+            }
+            parts.push(ChunkPart { writer, context, entries });
+        }
+        if cells_used as usize != cells.len() {
+            return Err(CodecError::Broken("a cell is not used"));
+        }
+        seqs.end()?;
+        numbers.end()?;
+        lengths.end()?;
+        reader.end()?;
+        Ok(Self { cells, parts })
+    }
+}
+
+/// Appends a set of dots: a column of writers and one of intervals.
+pub fn write_dots<'a>(out: &mut Writer, dots: impl Iterator<Item = (WriterId, &'a Intervals)>) {
+    let (mut writers, mut spans) = (Writer::new(), Writer::new());
+    for (writer, intervals) in dots {
+        writers.wide(writer.0);
+        spans.number(intervals.interval_count() as u64);
+        let mut least = 1;
+        for (low, high) in intervals.iter() {
+            spans.number(low - least);
+            spans.number(high - low);
+            // Intervals do not touch, so the next begins two higher at least.
+            least = high + 2;
+        }
+    }
+    out.column(writers);
+    out.column(spans);
+}
+
+/// Reads a set of dots: writers ascending, none with an empty set.
+pub fn read_dots(reader: &mut Reader<'_>) -> Result<Vec<(WriterId, Intervals)>, CodecError> {
+    let mut writers = Reader::new(reader.bytes()?);
+    let mut spans = Reader::new(reader.bytes()?);
+    let mut dots: Vec<(WriterId, Intervals)> = Vec::new();
+    while !writers.is_empty() {
+        let writer = WriterId(writers.wide()?);
+        if dots.last().is_some_and(|(last, _)| *last >= writer) {
+            return Err(CodecError::Broken("the writers do not ascend"));
+        }
+        let mut intervals = Intervals::default();
+        let mut least = 1_u64;
+        let count = spans.number()?;
+        for _ in 0..count {
+            let low = least.checked_add(spans.number()?);
+            let high = low.zip(Some(spans.number()?)).and_then(|(low, more)| low.checked_add(more));
+            let (Some(low), Some(high)) = (low, high.filter(|high| *high < SEQ_END)) else {
+                return Err(CodecError::Broken("an interval"));
+            };
+            intervals.insert_span(low, high);
+            least = high + 2;
+        }
+        if intervals.is_empty() {
+            return Err(CodecError::Broken("a writer without dots"));
+        }
+        dots.push((writer, intervals));
+    }
+    spans.end()?;
+    Ok(dots)
+}
+
+/// The same as a [`DotSet`].
+pub fn read_dot_set(reader: &mut Reader<'_>) -> Result<DotSet, CodecError> {
+    Ok(read_dots(reader)?.into_iter().collect())
+}
+
+fn write_cell(out: &mut Writer, cell: &Cell) {
+    out.byte(cell.key_type as u8);
+    out.text(&cell.name);
+    if cell.key_type == DataType::Map {
+        out.number(cell.path.len() as u64);
+        cell.path.iter().for_each(|field| out.text(field));
+        out.byte(cell.leaf as u8);
+    }
+}
+
+fn read_cells(column: &[u8]) -> Result<Vec<Cell>, CodecError> {
+    let mut reader = Reader::new(column);
+    let mut cells = Vec::new();
+    while !reader.is_empty() {
+        let key_type = read_type(&mut reader)?;
+        let name: Rc<str> = reader.text()?.into();
+        let (mut path, mut leaf) = (Vec::new(), key_type);
+        if key_type == DataType::Map {
+            let fields = reader.small()? as usize;
+            if fields > PATH_MAX_FIELDS {
+                return Err(CodecError::Broken("a path is too long"));
+            }
+            for _ in 0..fields {
+                path.push(reader.text()?.into());
+            }
+            leaf = read_type(&mut reader)?;
+        }
+        let cell = Cell { name, key_type, path, leaf };
+        if !cell.is_valid() {
+            return Err(CodecError::Broken("a cell"));
+        }
+        cells.push(cell);
+    }
+    if cells.iter().collect::<BTreeSet<_>>().len() != cells.len() {
+        return Err(CodecError::Broken("a cell stands twice"));
+    }
+    Ok(cells)
+}
+
+fn read_type(reader: &mut Reader<'_>) -> Result<DataType, CodecError> {
+    DataType::from_number(reader.byte()?).ok_or(CodecError::Broken("a type that this version does not know"))
 }
 
 /// An upper bound for the bytes that an entry takes in an encoded chunk, its cell counted in full.

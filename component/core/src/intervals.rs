@@ -197,6 +197,12 @@ pub struct DotSet {
     writers: BTreeMap<WriterId, Intervals>,
 }
 
+impl FromIterator<(WriterId, Intervals)> for DotSet {
+    fn from_iter<I: IntoIterator<Item = (WriterId, Intervals)>>(writers: I) -> Self {
+        Self { writers: writers.into_iter().filter(|(_, intervals)| !intervals.is_empty()).collect() }
+    }
+}
+
 impl DotSet {
     /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {

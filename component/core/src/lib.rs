@@ -1,6 +1,7 @@
 //! The logic of a Dayfly replica: a CRDT store, membership, gossip and the HTTP API, without I/O, clock, randomness or
 //! hash-map order. ARCHITECTURE.md has the map.
 
+pub mod api;
 pub mod blocks;
 pub mod cell;
 pub mod chunk;
@@ -10,11 +11,16 @@ pub mod config;
 pub mod digest;
 pub mod dot;
 pub mod effect;
+pub mod frame;
 pub mod http;
 pub mod intervals;
+pub mod member;
+pub mod outbox;
 pub mod payload;
 pub mod refusal;
+pub mod repair;
 pub mod replica;
+pub mod serve;
 pub mod sketch;
 pub mod store;
 pub mod time;

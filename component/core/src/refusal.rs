@@ -2,6 +2,17 @@
 
 use crate::store::StoreFull;
 
+/// The longest part of a request that a message repeats, in characters.
+const QUOTE_MAX_CHARS: usize = 64;
+
+/// What a request said, quoted for a message; of a long text only the beginning.
+pub fn quoted(text: &str) -> String {
+    match text.char_indices().nth(QUOTE_MAX_CHARS) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
 /// A refusal, as `wit/http-api.md` lists them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -94,7 +105,9 @@ impl Refusal {
             Self::BadMethod(allowed) => format!("this path takes {allowed}"),
             Self::Overflow => "the counter would leave its bounds; nothing was counted".into(),
             Self::PayloadTooLarge => "one operation's values take more than 65536 bytes; split it".into(),
-            Self::BatchTooLarge => "the operations do not fit one frame; send fewer at a time".into(),
+            Self::BatchTooLarge => {
+                "the operations are more than 10000 or do not fit one frame; send fewer at a time".into()
+            }
             Self::BodyTooLarge => "the body takes more than 2097152 bytes; send less at a time".into(),
             Self::BadContentType => "send JSON, with content-type application/json".into(),
             Self::NotYet => {

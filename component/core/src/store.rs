@@ -2,12 +2,13 @@
 //!
 //! `write.rs` makes writes, `walk.rs` cuts the state into chunks; this file holds the state and joins chunks.
 
+mod compare;
 mod table;
 mod walk;
 mod write;
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::rc::Rc;
 
@@ -19,6 +20,7 @@ use crate::dot::{Dot, Seq, WriterId};
 use crate::intervals::{DotSet, Intervals};
 use crate::payload::Payload;
 use crate::types::counter;
+pub use compare::{Description, Lack};
 use table::{Entry, Table};
 pub use walk::{Piece, Range, Ranges};
 pub use write::{StoreFull, Write};
@@ -34,6 +36,8 @@ pub struct Store {
     cells: Vec<CellState>,
     cell_index: BTreeMap<Rc<Cell>, u32>,
     free_cells: Vec<u32>,
+    /// How many different pairs of name and type the cells have.
+    key_count: usize,
     table: Table,
     /// Sum of the writers' digests.
     root: Digest,
@@ -115,6 +119,11 @@ impl Store {
         self.table.len()
     }
 
+    /// How many keys.
+    pub fn key_count(&self) -> usize {
+        self.key_count
+    }
+
     /// How many writers the context holds.
     pub fn writer_count(&self) -> usize {
         self.writer_index.len()
@@ -122,7 +131,7 @@ impl Store {
 
     /// Whether no dot was ever seen.
     pub fn is_empty(&self) -> bool {
-        self.writer_index.is_empty()
+        self.root == Digest::default()
     }
 
     /// The memory that the state takes, in bytes, estimated from counts.
@@ -145,6 +154,14 @@ impl Store {
     /// Whether this dot was seen, live or not.
     pub fn has_seen(&self, dot: Dot) -> bool {
         self.seen(dot.writer).is_some_and(|seen| seen.contains(dot.seq.0))
+    }
+
+    /// Whether all these dots were seen.
+    pub fn has_seen_all(&self, dots: &DotSet) -> bool {
+        dots.iter().all(|(writer, wanted)| {
+            let seen = self.seen(writer);
+            wanted.iter().all(|(low, high)| seen.is_some_and(|seen| seen.covers(low, high)))
+        })
     }
 
     /// A writer's dots that were seen.
@@ -195,6 +212,11 @@ impl Store {
     ) -> impl Iterator<Item = (&'a Cell, CellRef)> + 'a {
         self.cells_from(&Cell::of_key(name, key_type))
             .take_while(move |(cell, _)| &*cell.name == name && cell.key_type == key_type)
+    }
+
+    /// Whether the key has a live entry.
+    pub fn has_key(&self, name: &str, key_type: DataType) -> bool {
+        self.cells_of_key(name, key_type).next().is_some()
     }
 
     /// A cell's live entries: of sets in the order of their elements, else in an order of this replica's own.
@@ -353,8 +375,12 @@ impl Store {
         }
         if state.entries.is_empty() {
             self.text_bytes -= state.cell.text_bytes();
-            self.cell_index.remove(&state.cell);
+            let cell_key = state.cell.clone();
+            self.cell_index.remove(&cell_key);
             self.free_cells.push(cell);
+            if !self.has_key(&cell_key.name, cell_key.key_type) {
+                self.key_count -= 1;
+            }
         }
         let state = &mut self.writers[writer as usize];
         let removed = state.live.remove_at(live_place);
@@ -430,6 +456,9 @@ impl Store {
             return *index;
         }
         self.text_bytes += cell.text_bytes();
+        if !self.has_key(&cell.name, cell.key_type) {
+            self.key_count += 1;
+        }
         let cell = Rc::new(cell.clone());
         let state = CellState { cell: cell.clone(), entries: Blocks::new(), total: 0 };
         let index = match self.free_cells.pop() {
@@ -488,6 +517,8 @@ impl Store {
             assert_eq!(total, state.total, "a counter's total is the sum of its entries");
         }
         assert_eq!(in_cells, self.table.len(), "every entry is in its cell's order");
+        let keys: BTreeSet<_> = self.cell_index.keys().map(|cell| (&cell.name, cell.key_type)).collect();
+        assert_eq!(keys.len(), self.key_count, "the keys are counted");
     }
 }
 

@@ -30,7 +30,7 @@ impl Range {
     }
 
     /// The lowest and the highest sequence number of a writer in the range.
-    fn span_of(self, writer: WriterId) -> Option<(u64, u64)> {
+    pub(super) fn span_of(self, writer: WriterId) -> Option<(u64, u64)> {
         let low = if writer == self.low.writer { self.low.seq.0 } else { 0 };
         let high = if writer == self.high.writer { self.high.seq.0.checked_sub(1)? } else { u64::MAX };
         (self.low.writer <= writer && writer <= self.high.writer && low <= high).then_some((low, high))

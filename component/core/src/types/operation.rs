@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::cell::{DataType, NAME_MAX_BYTES};
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, quoted};
 
 /// The most bytes that one operation's values take, in canonical form, together.
 pub const PAYLOAD_MAX_BYTES: usize = 64 * 1024;
@@ -93,7 +93,8 @@ fn parse_one(
             Err(Refusal::WrongOperation(format!("a {type_name} has no operation {name}; it takes {example}")))
         }
         _ => Err(Refusal::BadRequest(format!(
-            "{name:?} is no operation; a {} takes {}",
+            "{} is no operation; a {} takes {}",
+            quoted(&name),
             data_type.name(),
             example(data_type)
         ))),
@@ -162,7 +163,8 @@ fn fields(argument: Value) -> Result<Vec<(String, DataType, Operation)>, Refusal
     let parse = |(name, field): (String, Value)| {
         field_name(&name)?;
         let Value::Object(mut members) = field else {
-            return Err(Refusal::BadValue(format!("the field {name:?} takes an object with a type and an operation")));
+            let name = quoted(&name);
+            return Err(Refusal::BadValue(format!("the field {name} takes an object with a type and an operation")));
         };
         let data_type = take_type(&mut members)?;
         Ok((name, data_type, parse_one(data_type, members, false)?))
@@ -183,6 +185,6 @@ pub fn take_type(members: &mut serde_json::Map<String, Value>) -> Result<DataTyp
 pub fn type_of_name(name: &str) -> Result<DataType, Refusal> {
     DataType::from_name(name).ok_or_else(|| {
         let known: Vec<&str> = DataType::ALL.into_iter().map(DataType::name).collect();
-        Refusal::UnknownType(format!("{name:?} is no type; the types are {}", known.join(", ")))
+        Refusal::UnknownType(format!("{} is no type; the types are {}", quoted(name), known.join(", ")))
     })
 }

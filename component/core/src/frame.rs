@@ -1,0 +1,290 @@
+//! Frames: what replicas send each other through the broker.
+//!
+//! A frame begins with a byte of version, the cluster's name and the era, and says who sent it, with its lease, its root
+//! and whether it has the whole database. So every frame gossips membership and lets the receiver compare states.
+
+use crate::chunk::{Chunk, read_dot_set, write_dots};
+use crate::codec::{CodecError, Reader, Writer};
+use crate::digest::Digest;
+use crate::dot::{Dot, Era, Seq, WriterId};
+use crate::intervals::DotSet;
+use crate::member::Record;
+use crate::sketch::Sketch;
+use crate::store::{Description, Range, Ranges};
+
+/// The first byte of a frame. A frame of another version is dropped, counted and reported.
+pub const VERSION: u8 = 1;
+
+/// The most bytes of what stands before the body of a frame: version, cluster, era, record, root.
+pub const HEADER_MAX_BYTES: usize = 320;
+
+/// A frame.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    /// When it was sent, in hours; for a later version that folds eras.
+    pub era: Era,
+    /// Who sent it.
+    pub sender: Record,
+    /// Whether the sender has the whole database, as far as it knows.
+    pub complete: bool,
+    /// The sender's root when it sent.
+    pub root: Digest,
+    /// What it says.
+    pub body: Body,
+}
+
+/// What a frame says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    /// Nothing but the header: *I am awake, and this is my root*.
+    Beat,
+    /// Writes.
+    Delta(Chunk),
+    /// A request for repair.
+    Ask(Ask),
+    /// A piece of the answer to one.
+    Answer(Answer),
+    /// Members, for a newcomer.
+    Members(Vec<Record>),
+}
+
+/// A request for repair. The answering side keeps nothing of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ask {
+    /// Names the asker's session, to be repeated in the answers.
+    pub session: u64,
+    /// How many bytes the answer may take in all; one frame is always sent.
+    pub budget_bytes: u32,
+    /// After this time nobody waits for the answer.
+    pub until_ms: u64,
+    /// What is asked for.
+    pub want: Want,
+}
+
+/// What a request for repair asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Want {
+    /// All that is known of these ranges. `members` asks for the members as well.
+    All {
+        /// The ranges.
+        ranges: Ranges,
+        /// Whether the members are wanted too.
+        members: bool,
+    },
+    /// What the state behind this sketch lacks.
+    Sketched {
+        /// A sketch of the asker's state without the gaps.
+        sketch: Sketch,
+        /// Dots that the asker knows it lacks.
+        gaps: DotSet,
+    },
+    /// What the state described lacks in this range.
+    Described {
+        /// The range.
+        range: Range,
+        /// What the asker knows of it.
+        description: Description,
+    },
+}
+
+/// A piece of the answer to a request for repair.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The asker's session.
+    pub session: u64,
+    /// The range that is dealt with once the chunk is joined.
+    pub covers: Range,
+    /// No more pieces follow to this request; what is not covered must be asked for again.
+    pub last: bool,
+    /// The sketch was too small for the difference: describe the state instead.
+    pub undecoded: bool,
+    /// Where an asker for everything may cut the rest, to ask several for it at once.
+    pub outline: Vec<Dot>,
+    /// What was lacking in the range.
+    pub chunk: Chunk,
+}
+
+/// Why a frame is not for this replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// It is of another cluster.
+    OtherCluster,
+    /// It cannot be decoded.
+    Codec(CodecError),
+}
+
+impl From<CodecError> for Refused {
+    fn from(error: CodecError) -> Self {
+        Self::Codec(error)
+    }
+}
+
+impl Frame {
+    /// The canonical encoding, for this cluster.
+    pub fn encode(&self, cluster: &str) -> Vec<u8> {
+        let mut out = Writer::new();
+        out.byte(VERSION);
+        out.text(cluster);
+        out.number(self.era.0.into());
+        self.sender.write(&mut out);
+        out.flag(self.complete);
+        self.root.0.iter().for_each(|word| out.raw(&word.to_be_bytes()));
+        match &self.body {
+            Body::Beat => out.byte(0),
+            Body::Delta(chunk) => {
+                out.byte(1);
+                out.raw(&chunk.encode());
+            }
+            Body::Ask(ask) => {
+                out.byte(2);
+                ask.write(&mut out);
+            }
+            Body::Answer(answer) => {
+                out.byte(3);
+                answer.write(&mut out);
+            }
+            Body::Members(records) => {
+                out.byte(4);
+                records.iter().for_each(|record| record.write(&mut out));
+            }
+        }
+        out.into_bytes()
+    }
+
+    /// Decodes a frame of this cluster.
+    pub fn decode(bytes: &[u8], cluster: &str) -> Result<Self, Refused> {
+        let mut reader = Reader::new(bytes);
+        match reader.byte()? {
+            VERSION => {}
+            other => return Err(CodecError::Version(other).into()),
+        }
+        if reader.text()? != cluster {
+            return Err(Refused::OtherCluster);
+        }
+        let era = Era(reader.small()?);
+        let sender = Record::read(&mut reader)?;
+        let complete = reader.flag()?;
+        let root = reader.wide()?;
+        let root = Digest([(root >> 64) as u64, root as u64]);
+        let body = match reader.byte()? {
+            0 => Body::Beat,
+            1 => Body::Delta(Chunk::decode(reader.take(reader.len())?)?),
+            2 => Body::Ask(Ask::read(&mut reader)?),
+            3 => Body::Answer(Answer::read(&mut reader)?),
+            4 => {
+                let mut records = Vec::new();
+                while !reader.is_empty() {
+                    records.push(Record::read(&mut reader)?);
+                }
+                Body::Members(records)
+            }
+            _ => return Err(CodecError::Broken("the kind of a frame").into()),
+        };
+        reader.end()?;
+        Ok(Self { era, sender, complete, root, body })
+    }
+}
+
+impl Ask {
+    fn write(&self, out: &mut Writer) {
+        out.number(self.session);
+        out.number(self.budget_bytes.into());
+        out.number(self.until_ms);
+        match &self.want {
+            Want::All { ranges, members } => {
+                out.byte(0);
+                out.flag(*members);
+                out.number(ranges.len() as u64);
+                ranges.iter().for_each(|range| write_range(out, range));
+            }
+            Want::Sketched { sketch, gaps } => {
+                out.byte(1);
+                out.bytes(&sketch.to_bytes());
+                write_dots(out, gaps.iter());
+            }
+            Want::Described { range, description } => {
+                out.byte(2);
+                write_range(out, *range);
+                write_dots(out, description.seen.iter());
+                write_dots(out, description.live.iter());
+            }
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, CodecError> {
+        let session = reader.number()?;
+        let budget_bytes = reader.small()?;
+        let until_ms = reader.number()?;
+        let want = match reader.byte()? {
+            0 => {
+                let members = reader.flag()?;
+                let count = reader.number()?;
+                let mut list = Vec::new();
+                for _ in 0..count {
+                    list.push(read_range(reader)?);
+                }
+                let ranges: Ranges = list.iter().copied().collect();
+                if !ranges.iter().eq(list) {
+                    return Err(CodecError::Broken("ranges that do not ascend"));
+                }
+                Want::All { ranges, members }
+            }
+            1 => {
+                let sketch = Sketch::from_bytes(reader.bytes()?).map_err(|_| CodecError::Broken("a sketch"))?;
+                Want::Sketched { sketch, gaps: read_dot_set(reader)? }
+            }
+            2 => {
+                let range = read_range(reader)?;
+                let description = Description { seen: read_dot_set(reader)?, live: read_dot_set(reader)? };
+                Want::Described { range, description }
+            }
+            _ => return Err(CodecError::Broken("the kind of a request for repair")),
+        };
+        Ok(Self { session, budget_bytes, until_ms, want })
+    }
+}
+
+impl Answer {
+    fn write(&self, out: &mut Writer) {
+        out.number(self.session);
+        write_range(out, self.covers);
+        out.flag(self.last);
+        out.flag(self.undecoded);
+        out.number(self.outline.len() as u64);
+        self.outline.iter().for_each(|dot| write_dot(out, *dot));
+        out.raw(&self.chunk.encode());
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, CodecError> {
+        let session = reader.number()?;
+        let covers = read_range(reader)?;
+        let last = reader.flag()?;
+        let undecoded = reader.flag()?;
+        let count = reader.number()?;
+        let mut outline = Vec::new();
+        for _ in 0..count {
+            outline.push(read_dot(reader)?);
+        }
+        let chunk = Chunk::decode(reader.take(reader.len())?)?;
+        Ok(Self { session, covers, last, undecoded, outline, chunk })
+    }
+}
+
+fn write_dot(out: &mut Writer, dot: Dot) {
+    out.wide(dot.writer.0);
+    out.number(dot.seq.0);
+}
+
+fn read_dot(reader: &mut Reader<'_>) -> Result<Dot, CodecError> {
+    Ok(Dot { writer: WriterId(reader.wide()?), seq: Seq(reader.number()?) })
+}
+
+fn write_range(out: &mut Writer, range: Range) {
+    write_dot(out, range.low);
+    write_dot(out, range.high);
+}
+
+fn read_range(reader: &mut Reader<'_>) -> Result<Range, CodecError> {
+    let range = Range { low: read_dot(reader)?, high: read_dot(reader)? };
+    if range.is_empty() { Err(CodecError::Broken("a range that is empty")) } else { Ok(range) }
+}
