@@ -644,6 +644,16 @@ mod tests {
     }
 
     #[test]
+    fn a_single_block_shrinks() {
+        let mut blocks: Blocks<u32> = (0..BLOCK as u32).collect();
+        assert!(matches!(blocks.form, Form::Few(_)));
+        while !blocks.is_empty() {
+            blocks.remove_at(blocks.start());
+            check(&blocks);
+        }
+    }
+
+    #[test]
     fn orderly_insertion_fills_blocks() {
         let n = 64 * BLOCK as u32;
         let ascending: Blocks<u32> = (0..n).collect();

@@ -241,7 +241,16 @@ fn read_type(reader: &mut Reader<'_>) -> Result<DataType, CodecError> {
     DataType::from_number(reader.byte()?).ok_or(CodecError::Broken("a type that this version does not know"))
 }
 
-/// An upper bound for the bytes that an entry takes in an encoded chunk, its cell counted in full.
-pub fn entry_wire_bytes(cell: &Cell, payload_bytes: usize) -> usize {
-    payload_bytes + cell.text_bytes() + 24
+/// Upper bounds for the bytes of an encoded chunk's parts: what every chunk has, a writer's part, an interval.
+pub const CHUNK_BYTES: usize = 32;
+/// See [`CHUNK_BYTES`].
+pub const PART_BYTES: usize = 24;
+/// See [`CHUNK_BYTES`]. Numbers up to 2^16 take 3 bytes, which nearly all are; those that are not have room in the slack
+/// that frames have beyond what they are filled to.
+pub const INTERVAL_BYTES: usize = 6;
+
+/// An upper bound for the bytes that an entry takes in an encoded chunk; with the cell's, if it is the cell's first.
+pub fn entry_wire_bytes(first_of: Option<&Cell>, payload_bytes: usize) -> usize {
+    // Sequence number 3, cell number 3, length 5, and for a cell: types, lengths.
+    payload_bytes + 11 + first_of.map_or(0, |cell| cell.text_bytes() + 8)
 }

@@ -36,8 +36,10 @@ pub struct Frame {
 /// What a frame says.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Body {
-    /// Nothing but the header: *I am awake, and this is my root*.
+    /// Nothing but the header: *this is my root, and my lease*.
     Beat,
+    /// The same from a replica that has just woken: its root is as old as its sleep, so it is not to be compared.
+    Wake,
     /// Writes.
     Delta(Chunk),
     /// A request for repair.
@@ -131,6 +133,7 @@ impl Frame {
         self.root.0.iter().for_each(|word| out.raw(&word.to_be_bytes()));
         match &self.body {
             Body::Beat => out.byte(0),
+            Body::Wake => out.byte(5),
             Body::Delta(chunk) => {
                 out.byte(1);
                 out.raw(&chunk.encode());
@@ -178,6 +181,7 @@ impl Frame {
                 }
                 Body::Members(records)
             }
+            5 => Body::Wake,
             _ => return Err(CodecError::Broken("the kind of a frame").into()),
         };
         reader.end()?;

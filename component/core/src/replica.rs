@@ -24,6 +24,8 @@ use crate::types::operation::Operation;
 
 /// How long after its last frame of writes a replica tells its root once more, so that a peer that missed the frame notices.
 const CLOSING_BEAT_MS: u64 = 500;
+/// How long after waking a replica tells its root: time to drain its inbox, and less than a repair of the others waits.
+const WAKE_BEAT_MS: u64 = 250;
 /// A writer id is used no longer than this, so that its era says when it wrote.
 const WRITER_MAX_MS: u64 = 3_600_000;
 
@@ -155,9 +157,13 @@ impl Replica {
         self.awake_until = awake_until.min(turn.now.plus_ms(LEASE_MAX_MS)).max(turn.now);
         let own = self.record();
         self.members.observe(own, turn.now);
-        let mut frames = vec![self.frame(Route::Everyone, Body::Beat, None, turn)];
-        if !was_awake || started_anew {
+        let is_new_period = !was_awake || started_anew;
+        let body = if is_new_period { Body::Wake } else { Body::Beat };
+        let mut frames = vec![self.frame(Route::Everyone, body, None, turn)];
+        if is_new_period {
             self.repair.wake(turn, &self.store);
+            // By then the inbox is drained, and the root worth comparing.
+            self.beat_at = Some(turn.now.plus_ms(WAKE_BEAT_MS));
         }
         self.work(&mut frames, turn);
         Effects { started_anew, ..self.effects(frames, turn) }
@@ -256,7 +262,7 @@ impl Replica {
     pub fn save(&mut self, since: u64) -> Saved {
         let mut parts = Vec::new();
         for (block, range) in self.store.changed_since(since) {
-            for piece in self.store.walk_down(range, None, usize::MAX) {
+            for piece in self.store.walk_down(range, None, usize::MAX).filter(|piece| !piece.chunk.is_empty()) {
                 let key = format!("{:032x}-{block:x}", range.low.writer.0);
                 parts.push(Part { key, chunk: piece.chunk.encode() });
             }
@@ -328,7 +334,9 @@ impl Replica {
     fn effects(&self, frames: Vec<Outgoing>, turn: &Turn<'_>) -> Effects {
         let repair = self.repair.due().filter(|_| self.is_awake);
         let burst = self.outbox.burst_due(self.config.burst_ms, turn.now);
-        let next_tick = [repair, burst, self.outbox.resend_due(), self.beat_at].into_iter().flatten().min();
+        // Often enough that a replica that is awake never mistakes idleness for a freeze.
+        let alive = self.is_awake.then(|| turn.now.plus_ms(self.config.retention_ms / 4));
+        let next_tick = [repair, burst, self.outbox.resend_due(), self.beat_at, alive].into_iter().flatten().min();
         let agrees = self.heard_root.is_none_or(|root| root == self.store.root());
         Effects {
             frames,
@@ -421,6 +429,7 @@ impl Replica {
             self.members.heard(&from, complete, root);
         }
         match body {
+            Body::Wake => {}
             Body::Beat => self.compare(&from, complete, root, turn),
             Body::Delta(chunk) => {
                 self.join(&chunk, turn);
@@ -452,7 +461,6 @@ impl Replica {
                 let equal = self.store.root() == root;
                 let reply = Reply { from: &from, complete, changed, equal, bytes };
                 self.repair.answered(&answer, reply, turn, &self.store);
-                self.heard_root = Some(root);
                 // A piece in the midst of an answer says nothing about the whole.
                 if answer.last && self.repair.is_idle() {
                     self.compare(&from, complete, root, turn);
@@ -464,7 +472,9 @@ impl Replica {
 
     /// Compares a peer's root with ours.
     fn compare(&mut self, from: &str, complete: bool, root: Digest, turn: &mut Turn<'_>) {
-        self.heard_root = Some(root);
+        if complete {
+            self.heard_root = Some(root);
+        }
         if root == self.store.root() {
             self.repair.agree();
         } else if complete || !self.repair.is_complete() {

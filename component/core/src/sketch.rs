@@ -526,6 +526,7 @@ mod tests {
             prop_assert_eq!(&first, &sketch(&set, at.min(symbols)));
             let (longer, equal) = (sketch(&other, symbols), sketch(&other, at));
             prop_assert_eq!(first.clone().subtract(&longer), first.clone().subtract(&equal));
+            prop_assert_eq!(longer.subtract(&first), equal.subtract(&first));
             if set != other {
                 prop_assert_eq!(first.append(&sketch(&other, symbols)), Err(SketchError::OtherSet));
             }

@@ -8,6 +8,8 @@ pub mod map;
 pub mod operation;
 pub mod register;
 pub mod set;
+#[cfg(test)]
+mod site;
 
 use crate::cell::{Cell, DataType};
 use crate::clock::Stamp;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cell::Cell;
-use crate::chunk::{Chunk, ChunkEntry, ChunkPart, entry_wire_bytes};
+use crate::chunk::{CHUNK_BYTES, Chunk, ChunkEntry, ChunkPart, INTERVAL_BYTES, PART_BYTES, entry_wire_bytes};
 use crate::dot::{Dot, Seq, WriterId};
 use crate::intervals::{DotSet, Intervals};
 use crate::store::{SAVE_BLOCK, Store};
@@ -110,10 +110,6 @@ pub struct Piece {
     pub covers: Range,
 }
 
-/// Wire bytes of an interval and of a writer's part, at most.
-const INTERVAL_BYTES: usize = 12;
-const PART_BYTES: usize = 24;
-
 impl Store {
     /// The chunk that speaks of exactly these dots, as far as they were seen.
     pub fn extract(&self, dots: &DotSet) -> Chunk {
@@ -142,7 +138,8 @@ impl Store {
     }
 
     fn piece(&self, range: Range, only: Option<&DotSet>, fill_bytes: usize) -> Piece {
-        let mut piece = Gathered { store: self, parts: Vec::new(), cells: BTreeSet::new(), bytes: 0, fill_bytes };
+        let mut piece =
+            Gathered { store: self, parts: Vec::new(), cells: BTreeSet::new(), bytes: CHUNK_BYTES, fill_bytes };
         let low = match only {
             None => self
                 .writer_index
@@ -216,7 +213,7 @@ impl Gathered<'_> {
                 let entry = self.store.table.get(slot);
                 let cost = self.cost(entry.cell, entry.payload.len());
                 let part = self.parts.last_mut().expect("pushed above");
-                let nothing_yet = self.bytes <= PART_BYTES + INTERVAL_BYTES && part.2.is_empty();
+                let nothing_yet = self.bytes <= CHUNK_BYTES + PART_BYTES + INTERVAL_BYTES && part.2.is_empty();
                 if self.bytes + cost > self.fill_bytes && !nothing_yet {
                     if entry.seq < high {
                         part.1.push((entry.seq + 1, high));
@@ -236,11 +233,8 @@ impl Gathered<'_> {
     }
 
     fn cost(&self, cell: u32, payload_bytes: usize) -> usize {
-        if self.cells.contains(&cell) {
-            payload_bytes + 12
-        } else {
-            entry_wire_bytes(&self.store.cells[cell as usize].cell, payload_bytes)
-        }
+        let cell_text = (!self.cells.contains(&cell)).then(|| &*self.store.cells[cell as usize].cell);
+        entry_wire_bytes(cell_text, payload_bytes)
     }
 
     fn finish(self) -> Chunk {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::cell::Cell;
-use crate::chunk::entry_wire_bytes;
+use crate::chunk::{CHUNK_BYTES, INTERVAL_BYTES, PART_BYTES, entry_wire_bytes};
 use crate::dot::{Dot, Seq, WriterId};
 use crate::intervals::DotSet;
 use crate::payload::Payload;
@@ -19,6 +19,8 @@ pub struct Write<'s> {
     done: Vec<Done>,
     /// The dots that the write's chunk speaks of: its own and those that it dropped.
     context: DotSet,
+    /// The cells that were counted in `wire_bytes`.
+    cells: BTreeSet<u32>,
     /// Upper bound of the encoded chunk.
     wire_bytes: usize,
     limit_bytes: usize,
@@ -38,7 +40,16 @@ impl<'s> Write<'s> {
     /// takes `limit_bytes` (as [`Store::bytes`] counts).
     pub fn begin(store: &'s mut Store, writer: WriterId, limit_bytes: usize) -> Self {
         let next = store.seen(writer).map_or(0, |seen| seen.max()) + 1;
-        Self { store, writer, next, done: Vec::new(), context: DotSet::default(), wire_bytes: 0, limit_bytes }
+        Self {
+            store,
+            writer,
+            next,
+            done: Vec::new(),
+            context: DotSet::default(),
+            cells: BTreeSet::new(),
+            wire_bytes: CHUNK_BYTES,
+            limit_bytes,
+        }
     }
 
     /// The state, with what this write did so far.
@@ -65,7 +76,8 @@ impl<'s> Write<'s> {
         let writer = self.store.writer(self.writer);
         let index = self.store.cell(cell);
         self.store.link(writer, index, dot.seq.0, Payload::from(payload));
-        self.wire_bytes += entry_wire_bytes(cell, payload.len());
+        let is_new_cell = self.cells.insert(index);
+        self.wire_bytes += entry_wire_bytes(is_new_cell.then_some(cell), payload.len());
         self.done.push(Done::Put(dot));
         Ok(())
     }
@@ -75,9 +87,7 @@ impl<'s> Write<'s> {
         let dot = self.store.dot(entry);
         let cell = (*self.store.cells[self.store.table.get(entry.0).cell as usize].cell).clone();
         let gone = self.store.unlink(entry.0);
-        // A dot of a writer that the chunk does not yet name costs the writer's id as well.
-        self.wire_bytes += if self.context.of(dot.writer).is_some() { 12 } else { 32 };
-        self.context.insert(dot);
+        self.speak_of(dot);
         self.done.push(Done::Dropped { dot, cell, payload: gone.payload });
     }
 
@@ -109,8 +119,21 @@ impl<'s> Write<'s> {
     fn next_dot(&mut self) -> Dot {
         let dot = Dot { writer: self.writer, seq: Seq(self.next) };
         self.next += 1;
-        self.context.insert(dot);
+        self.speak_of(dot);
         dot
+    }
+
+    /// Adds a dot to what the chunk speaks of. Dots that follow each other are one interval and cost nothing more.
+    fn speak_of(&mut self, dot: Dot) {
+        let intervals = |context: &DotSet| context.of(dot.writer).map(|own| own.interval_count());
+        let before = intervals(&self.context);
+        self.context.insert(dot);
+        let after = intervals(&self.context);
+        self.wire_bytes += match (before, after) {
+            (None, _) => PART_BYTES + INTERVAL_BYTES,
+            (Some(before), Some(after)) => after.saturating_sub(before) * INTERVAL_BYTES,
+            (Some(_), None) => unreachable!("a dot was added"),
+        };
     }
 }
 
