@@ -8,9 +8,9 @@
 //! huge, hence three forms: to three elements stand in the value itself, to `B` in one growing block, more in the list.
 //!
 //! Costs, `n` elements: search `log2 n + 2` comparisons; insert and remove move at most `B` elements, and once in about
-//! `B / 2` times also the list of `n / B` block headers. Memory follows the content both ways: a block's capacity
-//! exceeds its length by a quarter at most after growing and by half at most after shrinking (small blocks: by 8), and
-//! neighbours that fit into half a block together are merged.
+//! `B / 2` times also the list of `n / B` block headers. Memory follows the content both ways: a block has room for a
+//! quarter more than it holds when it grows, never for more than twice as much (or 8) when it shrinks, and neighbours
+//! that fit into half a block together are merged.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -851,7 +851,7 @@ mod tests {
         let start = std::time::Instant::now();
         let sum: u64 = blocks.iter().map(u64::from).sum();
         let iterate = start.elapsed().as_micros();
-        assert_eq!(sum, scattered.iter().copied().map(u64::from).sum());
+        assert_eq!(sum, scattered.iter().copied().map(u64::from).sum::<u64>());
         let start = std::time::Instant::now();
         for item in &scattered {
             let at = blocks.search(|other| other.cmp(item)).unwrap();

@@ -60,6 +60,8 @@ struct Session {
     tries: u32,
     /// Whether it brought anything.
     useful: bool,
+    /// Whether a piece has come.
+    is_begun: bool,
     /// Whether it asks for the members as well.
     members: bool,
 }
@@ -124,6 +126,10 @@ pub struct Repair {
     heard_at: Option<Timestamp>,
     /// How many times a newcomer has waited in vain.
     waits: u32,
+    /// Whether pieces of an answer are here of which others are not, be it that they are under way or were given up.
+    is_partial: bool,
+    /// Whether a session was given up after a piece had come, since the last one that began with nothing under way.
+    was_given_up: bool,
     /// Bytes of answers received.
     pub received_bytes: u64,
     /// Requests sent.
@@ -144,6 +150,8 @@ impl Repair {
             was_served: false,
             heard_at: None,
             waits: 0,
+            is_partial: false,
+            was_given_up: false,
             received_bytes: 0,
             asked: 0,
         }
@@ -164,6 +172,11 @@ impl Repair {
         self.sessions.is_empty() && self.backlog.is_empty()
     }
 
+    /// Whether the state may hold a write of which a part (a removal that came with it) is still missing.
+    pub fn is_partial(&self) -> bool {
+        self.is_partial
+    }
+
     /// How many sessions are under way.
     pub fn session_count(&self) -> usize {
         self.sessions.len()
@@ -176,7 +189,8 @@ impl Repair {
 
     /// When [`Self::tick`] has something to do.
     pub fn due(&self) -> Option<Timestamp> {
-        let renew = self.sessions.iter().map(|session| session.renew_at).min();
+        let has_room = self.sessions.len() < SESSIONS_MAX && !self.backlog.is_empty();
+        let renew = self.sessions.iter().map(|session| session.renew_at).chain(has_room.then_some(Timestamp(0))).min();
         let check = self.suspicion.as_ref().filter(|_| self.is_idle()).map(|suspicion| suspicion.check_at);
         let give_up = self.give_up_at.filter(|_| !self.complete);
         [renew, check, give_up].into_iter().flatten().min()
@@ -234,6 +248,7 @@ impl Repair {
             patience_ms: PATIENCE_MS,
             tries: 0,
             useful: false,
+            is_begun: false,
             members: false,
         });
     }
@@ -246,6 +261,8 @@ impl Repair {
             && self.suspicion.as_ref().is_some_and(|suspicion| suspicion.check_at <= now)
             && let Some(suspicion) = self.suspicion.take()
         {
+            // It compares everything, so it makes good what was given up.
+            self.was_given_up = false;
             let kind = if store.is_empty() { Kind::Fetch } else { Kind::Sketch };
             self.open(kind, Ranges::all(), Some(suspicion.peer), turn);
         }
@@ -257,8 +274,10 @@ impl Repair {
         }
         let mut asks = Vec::new();
         let complete = self.complete;
+        let was_given_up = &mut self.was_given_up;
         self.sessions.retain(|session| {
             let given_up = session.renew_at <= now && session.tries >= TRIES_MAX && complete;
+            *was_given_up |= given_up && session.is_begun;
             !given_up
         });
         let bounds = self.bounds;
@@ -324,6 +343,7 @@ impl Repair {
             self.sessions.clear();
             self.backlog.clear();
             self.agree();
+            self.is_partial = false;
             if reply.complete {
                 self.finish_bootstrap();
             }
@@ -331,6 +351,8 @@ impl Repair {
         }
         let session = &mut self.sessions[at];
         session.useful |= reply.changed;
+        session.is_begun = true;
+        self.is_partial = true;
         session.tries = 0;
         session.patience_ms = PATIENCE_MS;
         session.renew_at = turn.now.plus_ms(PATIENCE_MS);
@@ -353,6 +375,9 @@ impl Repair {
                 .extend(store.cut(Range::ALL, DESCRIBED_WEIGHT).into_iter().map(|range| (Kind::Describe, range)));
         } else if session.kind == Kind::Fetch && !answer.outline.is_empty() {
             self.split(at, &answer.outline);
+        }
+        if self.is_idle() && !self.was_given_up {
+            self.is_partial = false;
         }
         if !self.complete && self.is_idle() {
             if self.was_served {

@@ -509,7 +509,7 @@ impl Replica {
     ) -> Result<(Answer, Option<FrameId>), Refusal> {
         if let Some(token) = &call.after
             // In the midst of a repair a dot may be here before the removals that came with it.
-            && !(token.is_seen_by(&self.store) && self.repair.is_idle())
+            && (self.repair.is_partial() || !token.is_seen_by(&self.store))
         {
             return Err(Refusal::NotYet);
         }

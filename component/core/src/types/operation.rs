@@ -188,3 +188,212 @@ pub fn type_of_name(name: &str) -> Result<DataType, Refusal> {
         Refusal::UnknownType(format!("{} is no type; the types are {}", quoted(name), known.join(", ")))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(data_type: DataType, operation: &str) -> Result<Operation, Refusal> {
+        let Value::Object(members) = serde_json::from_str(operation).expect("the test gives JSON") else {
+            panic!("the test gives an object");
+        };
+        Operation::parse(data_type, members, false)
+    }
+
+    fn code(result: Result<Operation, Refusal>) -> &'static str {
+        result.map_or_else(|refusal| refusal.status_and_code().1, |_| "ok")
+    }
+
+    /// An operation of each name, with an argument that some type takes.
+    const OPERATIONS: [(&str, &str); 9] = [
+        ("increment", "1"),
+        ("decrement", "1"),
+        ("add", "[1]"),
+        ("remove", r#"["x"]"#),
+        ("set", "1"),
+        ("enable", "true"),
+        ("disable", "true"),
+        ("update", "{}"),
+        ("delete", "true"),
+    ];
+
+    fn has(data_type: DataType) -> &'static [&'static str] {
+        match data_type {
+            DataType::GCounter => &["increment"],
+            DataType::PnCounter => &["increment", "decrement"],
+            DataType::GSet => &["add"],
+            DataType::OrSet | DataType::RwSet => &["add", "remove"],
+            DataType::LwwRegister | DataType::MvRegister | DataType::MaxRegister | DataType::MinRegister => &["set"],
+            DataType::EwFlag | DataType::DwFlag => &["enable", "disable"],
+            DataType::Map => &["update", "remove"],
+        }
+    }
+
+    #[test]
+    fn each_type_has_its_operations_and_no_others() {
+        for data_type in DataType::ALL {
+            for (name, argument) in OPERATIONS {
+                let expected = match name {
+                    // Known only in a batch.
+                    "delete" => "bad_request",
+                    _ if has(data_type).contains(&name) => "ok",
+                    _ => "wrong_operation",
+                };
+                let operation = format!(r#"{{"{name}":{argument}}}"#);
+                assert_eq!(code(parse(data_type, &operation)), expected, "{data_type:?} {name}");
+            }
+            assert_eq!(code(parse(data_type, "{}")), "bad_request", "{data_type:?}");
+            assert_eq!(code(parse(data_type, r#"{"Increment":1}"#)), "bad_request", "{data_type:?}");
+            let two = r#"{"increment":1,"set":1}"#;
+            assert_eq!(code(parse(data_type, two)), "bad_request", "{data_type:?}");
+        }
+    }
+
+    #[test]
+    fn each_argument_is_of_its_kind() {
+        for (data_type, name, arguments) in [
+            (
+                DataType::GCounter,
+                "increment",
+                &["-1", "1.0", "1e2", "18446744073709551616", r#""1""#, "null", "[]"][..],
+            ),
+            (DataType::PnCounter, "increment", &["-1", "0.5", "true"]),
+            (DataType::PnCounter, "decrement", &["-1", "0.5", "18446744073709551616"]),
+            (DataType::GSet, "add", &[r#""x""#, "1", "{}", "null"]),
+            (DataType::OrSet, "remove", &[r#""x""#, "{}"]),
+            (DataType::RwSet, "remove", &[r#""x""#, "{}"]),
+            (DataType::MaxRegister, "set", &[r#""7""#, "null", "[7]", "true"]),
+            (DataType::MinRegister, "set", &[r#""7""#, "null", "[7]", "true"]),
+            (DataType::EwFlag, "enable", &["false", "1", "null", r#""true""#]),
+            (DataType::DwFlag, "disable", &["false", "1", "null"]),
+            (DataType::Map, "update", &["[]", "null", r#""f""#, r#"{"f":1}"#, r#"{"":{"type":"gset","add":[]}}"#]),
+            (DataType::Map, "remove", &[r#""f""#, "{}", "[1]", r#"[""]"#, r#"["f",null]"#]),
+        ] {
+            for argument in arguments {
+                let operation = format!(r#"{{"{name}":{argument}}}"#);
+                assert_eq!(code(parse(data_type, &operation)), "bad_value", "{data_type:?} {operation}");
+            }
+        }
+    }
+
+    #[test]
+    fn amounts_reach_from_zero_to_the_greatest_of_64_bits() {
+        for amount in [0, 1, u64::MAX] {
+            assert_eq!(
+                parse(DataType::PnCounter, &format!(r#"{{"decrement":{amount}}}"#)),
+                Ok(Operation::Decrement(amount))
+            );
+        }
+    }
+
+    #[test]
+    fn values_are_canonical_and_elements_stand_once_and_in_order() {
+        assert_eq!(
+            parse(DataType::OrSet, r#"{"add":["b", {"y": 1, "x": [ ]}, "a", "b"]}"#),
+            Ok(Operation::Add(vec![r#""a""#.into(), r#""b""#.into(), r#"{"x":[],"y":1}"#.into()]))
+        );
+        assert_eq!(parse(DataType::MvRegister, r#"{"set": [1, 1.0, -0] }"#), Ok(Operation::Set("[1,1.0,-0.0]".into())));
+        assert_eq!(
+            parse(DataType::Map, r#"{"remove":["g","f","g"]}"#),
+            Ok(Operation::RemoveFields(vec!["f".into(), "g".into()]))
+        );
+    }
+
+    #[test]
+    fn fields_have_a_type_and_exactly_one_operation() {
+        for (field, expected) in [
+            (r#"{"type":"gcounter","increment":1}"#, "ok"),
+            (r#"{"type":"map","update":{"g":{"type":"dwflag","enable":true}}}"#, "ok"),
+            (r#"{"type":"map","remove":["g"]}"#, "ok"),
+            (r#"{"increment":1}"#, "bad_request"),
+            (r#"{"type":"gcounter"}"#, "bad_request"),
+            (r#"{"type":1,"increment":1}"#, "bad_request"),
+            (r#"{"type":"gcounter","increment":1,"key":"x"}"#, "bad_request"),
+            (r#"{"type":"gcounter","delete":true}"#, "bad_request"),
+            (r#"{"type":"counter","increment":1}"#, "unknown_type"),
+            (r#"{"type":"gcounter","decrement":1}"#, "wrong_operation"),
+            (r#"{"type":"gcounter","increment":-1}"#, "bad_value"),
+            (r#"{"type":"map","update":{"g":{"type":"gset","set":1}}}"#, "wrong_operation"),
+        ] {
+            let operation = format!(r#"{{"update":{{"f":{field}}}}}"#);
+            assert_eq!(code(parse(DataType::Map, &operation)), expected, "{field}");
+        }
+    }
+
+    #[test]
+    fn names_of_fields_take_1_to_1024_bytes() {
+        for (name, expected) in [
+            ("f".repeat(NAME_MAX_BYTES), "ok"),
+            ("f".repeat(NAME_MAX_BYTES + 1), "bad_value"),
+            ("é".repeat(NAME_MAX_BYTES / 2), "ok"),
+            ("é".repeat(NAME_MAX_BYTES / 2 + 1), "bad_value"),
+        ] {
+            let update = format!(r#"{{"update":{{"{name}":{{"type":"gset","add":[]}}}}}}"#);
+            assert_eq!(code(parse(DataType::Map, &update)), expected, "{} bytes", name.len());
+            let remove = format!(r#"{{"remove":["{name}"]}}"#);
+            assert_eq!(code(parse(DataType::Map, &remove)), expected, "{} bytes", name.len());
+        }
+    }
+
+    #[test]
+    fn a_payload_takes_at_most_64_kib_in_canonical_form() {
+        // Two bytes are the quotes.
+        let text = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
+        let half = PAYLOAD_MAX_BYTES / 2;
+        for (data_type, operation, expected) in [
+            (DataType::LwwRegister, format!(r#"{{"set": {} }}"#, text(PAYLOAD_MAX_BYTES)), "ok"),
+            (DataType::LwwRegister, format!(r#"{{"set":{}}}"#, text(PAYLOAD_MAX_BYTES + 1)), "payload_too_large"),
+            // 65,536 escapes of six bytes each stand for one byte each.
+            (DataType::MvRegister, format!(r#"{{"set":"{}"}}"#, r"\u0078".repeat(PAYLOAD_MAX_BYTES - 2)), "ok"),
+            (DataType::OrSet, format!(r#"{{"add":[{},{}]}}"#, text(half), text(half - 1)), "ok"),
+            (DataType::OrSet, format!(r#"{{"add":[{0},{0},{0}]}}"#, text(half)), "ok"),
+            (DataType::OrSet, format!(r#"{{"add":[{},{}]}}"#, text(half), text(half + 1)), "payload_too_large"),
+            (DataType::RwSet, format!(r#"{{"remove":[{}]}}"#, text(PAYLOAD_MAX_BYTES + 1)), "payload_too_large"),
+            (
+                DataType::Map,
+                format!(
+                    r#"{{"update":{{"f":{{"type":"gset","add":[{}]}},"g":{{"type":"lwwregister","set":{}}}}}}}"#,
+                    text(half),
+                    text(half + 1)
+                ),
+                "payload_too_large",
+            ),
+        ] {
+            let shown = &operation[..40];
+            assert_eq!(code(parse(data_type, &operation)), expected, "{data_type:?} {shown}");
+        }
+    }
+
+    #[test]
+    fn delete_belongs_where_it_is_allowed_and_takes_true() {
+        for (argument, expected) in [("true", "ok"), ("false", "bad_value"), ("null", "bad_value"), ("1", "bad_value")]
+        {
+            for data_type in DataType::ALL {
+                let members = [("delete".to_owned(), serde_json::from_str(argument).unwrap())];
+                assert_eq!(code(Operation::parse(data_type, members, true)), expected, "{data_type:?} {argument}");
+            }
+        }
+    }
+
+    #[test]
+    fn types_are_known_by_their_exact_names() {
+        for data_type in DataType::ALL {
+            assert_eq!(type_of_name(data_type.name()), Ok(data_type));
+        }
+        for name in ["", "GCounter", "gcounter ", "counter"] {
+            assert!(matches!(type_of_name(name), Err(Refusal::UnknownType(_))), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_repeats_no_more_than_the_beginning_of_a_long_text() {
+        let long = "x".repeat(1 << 20);
+        let messages = [
+            parse(DataType::GSet, &format!(r#"{{"{long}":1}}"#)).unwrap_err().message(),
+            type_of_name(&long).unwrap_err().message(),
+        ];
+        for message in messages {
+            assert!(message.len() < 500, "{} bytes", message.len());
+        }
+    }
+}

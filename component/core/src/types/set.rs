@@ -211,7 +211,8 @@ mod tests {
                     DataType::OrSet => said.contains(&true).then_some("[\"x\"]"),
                     _ => Some(if said.contains(&false) { "[]" } else { "[\"x\"]" }),
                 };
-                prop_assert_eq!(first.read(leaf).as_deref(), expected, "{:?}", leaf);
+                let value = first.read(leaf);
+                prop_assert_eq!(value.as_deref(), expected, "{:?}", leaf);
             }
         }
     }
