@@ -77,7 +77,7 @@ impl DataType {
         Self::ALL.into_iter().find(|data_type| *data_type as u8 == number)
     }
 
-    /// Whether each writer has one entry in a cell, which only its own next write replaces.
+    /// Whether of each writer's entries in a cell only the newest counts, which its own next write replaces.
     pub fn is_counter(self) -> bool {
         matches!(self, Self::GCounter | Self::PnCounter)
     }

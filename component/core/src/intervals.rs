@@ -135,6 +135,7 @@ impl Intervals {
         let mut rest = Self::default();
         let mut theirs = other.spans.iter().peekable();
         for &(mut low, high) in &self.spans {
+            let mut is_used_up = false;
             while let Some(&&(their_low, their_high)) = theirs.peek() {
                 if their_high < low {
                     theirs.next();
@@ -147,13 +148,13 @@ impl Intervals {
                     rest.spans.push((low, their_low - 1));
                 }
                 if their_high >= high {
-                    low = u64::MAX;
+                    is_used_up = true;
                     break;
                 }
                 low = their_high + 1;
                 theirs.next();
             }
-            if low <= high {
+            if !is_used_up {
                 rest.spans.push((low, high));
             }
         }

@@ -337,12 +337,11 @@ impl Replica {
         // Often enough that a replica that is awake never mistakes idleness for a freeze.
         let alive = self.is_awake.then(|| turn.now.plus_ms(self.config.retention_ms / 4));
         let next_tick = [repair, burst, self.outbox.resend_due(), self.beat_at, alive].into_iter().flatten().min();
-        let agrees = self.heard_root.is_none_or(|root| root == self.store.root());
         Effects {
             frames,
             next_tick,
             serve_anyone: self.is_awake && self.repair.is_complete(),
-            quiet: agrees
+            quiet: self.agrees()
                 && self.repair.is_complete()
                 && self.repair.is_idle()
                 && self.outbox.is_settled()
@@ -507,10 +506,7 @@ impl Replica {
         frames: &mut Vec<Outgoing>,
         turn: &mut Turn<'_>,
     ) -> Result<(Answer, Option<FrameId>), Refusal> {
-        if let Some(token) = &call.after
-            // In the midst of a repair a dot may be here before the removals that came with it.
-            && (self.repair.is_partial() || !token.is_seen_by(&self.store))
-        {
+        if call.after.is_some_and(|token| !self.has_all_of(&token)) {
             return Err(Refusal::NotYet);
         }
         let answer = match call.kind {
@@ -544,6 +540,21 @@ impl Replica {
             Kind::Status => Answer::status(&self.status(turn)),
         };
         Ok((answer, None))
+    }
+
+    /// Whether what this token names is here, with all that its writers wrote before.
+    fn has_all_of(&self, token: &Token) -> bool {
+        // In the midst of a repair a dot may be here before the removals that came with it.
+        if self.repair.is_partial() {
+            return false;
+        }
+        // A gap that agreeing replicas share is nobody's to fill: its writer died before it got the write out.
+        token.is_covered_by(&self.store) || (token.is_seen_by(&self.store) && self.agrees())
+    }
+
+    /// Whether the state equals the last one that was heard of.
+    fn agrees(&self) -> bool {
+        self.heard_root.is_none_or(|root| root == self.store.root())
     }
 
     fn write(

@@ -68,7 +68,7 @@ struct CellState {
     cell: Rc<Cell>,
     /// Slots of the live entries, by (element, writer index, sequence number).
     entries: Blocks<u32>,
-    /// For counters, the sum of the entries.
+    /// For counters, the sum of each writer's newest entry.
     total: i128,
 }
 
@@ -241,13 +241,13 @@ impl Store {
             .map(EntryRef)
     }
 
-    /// A counter cell's entry of one writer.
+    /// A counter cell's newest entry of one writer: the one that counts.
     pub fn entry_of_writer(&self, cell: CellRef, writer: WriterId) -> Option<EntryRef> {
         let index = *self.writer_index.get(&writer)?;
         self.counter_entry(cell.0, index).map(EntryRef)
     }
 
-    /// The sum of a counter cell's entries.
+    /// The sum of a counter cell's entries, of each writer the newest.
     pub fn total(&self, cell: CellRef) -> i128 {
         self.cells[cell.0 as usize].total
     }
@@ -283,14 +283,15 @@ impl Store {
                 for entry in incoming {
                     if !self.writers[index as usize].seen.contains(entry.seq) {
                         let cell = self.cell(&chunk.cells[entry.cell as usize]);
-                        joined.added += usize::from(self.admit(index, cell, entry.seq, &entry.payload));
+                        self.link(index, cell, entry.seq, entry.payload.clone());
+                        joined.added += 1;
                     }
                 }
                 let seen = &mut self.writers[index as usize].seen;
                 let before = seen.len();
                 if seen.insert_span(low, high) {
                     joined.dots += seen.len() - before;
-                    self.touch(index, low);
+                    self.touch_span(index, low, high);
                 }
             }
             self.refresh(index);
@@ -316,23 +317,6 @@ impl Store {
         absent
     }
 
-    /// Links an entry that was not seen, unless it is a counter's and the same writer's newer one is here: that one
-    /// replaced it, whatever order they come in. (A repair brings newest first, and a sum over both would be over.)
-    fn admit(&mut self, writer: u32, cell: u32, seq: u64, payload: &Payload) -> bool {
-        if self.cells[cell as usize].cell.leaf.is_counter()
-            && let Some(other) = self.counter_entry(cell, writer)
-        {
-            if self.table.get(other).seq > seq {
-                return false;
-            }
-            self.link(writer, cell, seq, payload.clone());
-            self.unlink(other);
-            return true;
-        }
-        self.link(writer, cell, seq, payload.clone());
-        true
-    }
-
     // --- links between the table and its orders ---
 
     /// Puts an entry into the table and all orders. The writer's digest is stale until [`Self::refresh`].
@@ -345,11 +329,10 @@ impl Store {
             Ok(_) => panic!("a dot is linked twice"),
         };
         let live_place = self.live_place(writer, seq);
-        if leaf.is_counter() {
-            self.cells[cell as usize].total += counter::amount(leaf, &payload);
-        }
+        let before = self.counted(cell, writer);
         let slot = self.table.insert(Entry { payload, writer, cell, seq });
         self.cells[cell as usize].entries.insert_at(place, slot);
+        self.recount(cell, writer, before);
         let state = &mut self.writers[writer as usize];
         state.live.insert_at(live_place, slot);
         state.live_digest.add(state.dot_digest(seq));
@@ -366,13 +349,12 @@ impl Store {
             .place(state, leaf.element(&entry.payload), writer, seq)
             .unwrap_or_else(|_| panic!("a live entry is missing in its cell's order"));
         let live_place = self.live_place(writer, seq);
+        let before = self.counted(cell, writer);
+        self.cells[cell as usize].entries.remove_at(place);
+        self.recount(cell, writer, before);
         let entry = self.table.remove(slot);
         self.text_bytes -= entry.payload.heap_bytes();
         let state = &mut self.cells[cell as usize];
-        state.entries.remove_at(place);
-        if leaf.is_counter() {
-            state.total -= counter::amount(leaf, &entry.payload);
-        }
         if state.entries.is_empty() {
             self.text_bytes -= state.cell.text_bytes();
             let cell_key = state.cell.clone();
@@ -390,6 +372,22 @@ impl Store {
         entry
     }
 
+    /// What a writer adds to a counter cell's total: what its newest entry says. Where an older one is here as well, the
+    /// piece that tells of its end is still to come (a repair brings the newest first), and a sum over both would be over.
+    /// `None`: the cell is no counter.
+    fn counted(&self, cell: u32, writer: u32) -> Option<i128> {
+        let leaf = self.cells[cell as usize].cell.leaf;
+        let newest = || self.counter_entry(cell, writer).map(|slot| &*self.table.get(slot).payload);
+        leaf.is_counter().then(|| newest().map_or(0, |payload| counter::amount(leaf, payload)))
+    }
+
+    /// Brings a counter cell's total up to date, given what a writer added to it before.
+    fn recount(&mut self, cell: u32, writer: u32, before: Option<i128>) {
+        if let (Some(before), Some(after)) = (before, self.counted(cell, writer)) {
+            self.cells[cell as usize].total += after - before;
+        }
+    }
+
     /// Brings a writer's digest, and with it the root, up to date.
     fn refresh(&mut self, writer: u32) {
         let state = &mut self.writers[writer as usize];
@@ -402,6 +400,15 @@ impl Store {
     fn touch(&mut self, writer: u32, seq: u64) {
         let version = self.save_version;
         self.writers[writer as usize].changed.insert(seq / SAVE_BLOCK, version);
+    }
+
+    /// Remembers that an interval of dots has to be saved: with the block of its first dot, and with the blocks behind
+    /// that are saved by themselves.
+    fn touch_span(&mut self, writer: u32, low: u64, high: u64) {
+        self.touch(writer, low);
+        let version = self.save_version;
+        let behind = self.writers[writer as usize].changed.range_mut(low / SAVE_BLOCK..=high / SAVE_BLOCK);
+        behind.for_each(|(_, at)| *at = version);
     }
 
     /// Where an entry stands in its cell's order.
@@ -420,11 +427,12 @@ impl Store {
         live.search(|slot| self.table.get(*slot).seq.cmp(&seq)).unwrap_or_else(|place| place)
     }
 
-    /// A writer's entry in a counter cell; there is at most one.
+    /// A writer's newest entry in a counter cell.
     fn counter_entry(&self, cell: u32, writer: u32) -> Option<u32> {
-        let entries = &self.cells[cell as usize].entries;
-        let found = entries.search(|slot| self.table.get(*slot).writer.cmp(&writer)).ok()?;
-        entries.get(found)
+        let state = &self.cells[cell as usize];
+        let behind = self.place(state, &[], writer, u64::MAX).unwrap_or_else(|place| place);
+        let newest = state.entries.range(state.entries.start(), behind).next_back();
+        newest.filter(|slot| self.table.get(*slot).writer == writer)
     }
 
     /// The index of a writer, which is made if it is new.
@@ -501,20 +509,22 @@ impl Store {
             assert_eq!(*cell, state.cell, "the index of cells leads to the cell");
             assert!(!state.entries.is_empty(), "a cell without entries is forgotten");
             in_cells += state.entries.len();
-            let mut total = 0;
+            let mut newest = BTreeMap::new();
             let mut last: Option<(Vec<u8>, u32, u64)> = None;
             for slot in &state.entries {
                 let entry = self.table.get(slot);
                 let order = (cell.leaf.element(&entry.payload).to_vec(), entry.writer, entry.seq);
                 assert!(last.as_ref().is_none_or(|last| last.cmp(&order) == Ordering::Less), "a cell's order holds");
                 if cell.leaf.is_counter() {
-                    total += counter::amount(cell.leaf, &entry.payload);
-                    let same = last.is_some_and(|last| last.1 == entry.writer);
-                    assert!(!same, "a counter has at most one entry a writer");
+                    newest.insert(entry.writer, counter::amount(cell.leaf, &entry.payload));
                 }
                 last = Some(order);
             }
-            assert_eq!(total, state.total, "a counter's total is the sum of its entries");
+            assert_eq!(
+                newest.values().sum::<i128>(),
+                state.total,
+                "a counter's total is the sum of the newest entries"
+            );
         }
         assert_eq!(in_cells, self.table.len(), "every entry is in its cell's order");
         let keys: BTreeSet<_> = self.cell_index.keys().map(|cell| (&cell.name, cell.key_type)).collect();

@@ -125,7 +125,9 @@ pub fn check_payload(leaf: DataType, payload: &[u8]) -> Result<(), CodecError> {
 }
 
 fn check_json(text: &[u8]) -> Result<(), CodecError> {
-    serde_json::from_slice::<serde::de::IgnoredAny>(text).map(|_| ()).map_err(|_| CodecError::Broken("a JSON value"))
+    // The parser does not look into texts that it ignores.
+    let text = str::from_utf8(text).map_err(|_| CodecError::Broken("a JSON value is not UTF-8"))?;
+    serde_json::from_str::<serde::de::IgnoredAny>(text).map(|_| ()).map_err(|_| CodecError::Broken("a JSON value"))
 }
 
 /// A payload that is JSON, as text.

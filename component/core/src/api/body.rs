@@ -20,8 +20,9 @@ pub const NESTING_MAX: usize = 64;
 /// The most operations of a batch.
 pub const BATCH_MAX_OPERATIONS: usize = 10_000;
 
-/// How much memory one operation's JSON may take, in bytes. An object takes up to a hundred times the length of its text;
-/// without a bound a body of many small ones would exhaust the memory of the instance. The largest payload stays far below.
+/// How much memory one operation's JSON may take, in bytes. An object takes up to a hundred times the length of its
+/// text; without a bound a body of many small ones would exhaust the memory of the instance. The largest payload stays
+/// far below.
 const PARSED_MAX_BYTES: usize = 32 * 1024 * 1024;
 /// What a value takes in an array that grows, what the first member of an object takes, and what each member takes.
 const VALUE_BYTES: usize = 64;
@@ -263,4 +264,292 @@ fn keyed_operation(item: Value) -> Result<(String, DataType, Operation), Refusal
     };
     check_key_name(&name)?;
     Ok((name, data_type, Operation::parse(data_type, members, true)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn request(body: impl Into<Vec<u8>>) -> Request {
+        Request { method: "POST".into(), body: body.into(), ..Request::default() }
+    }
+
+    fn set(body: impl Into<Vec<u8>>) -> Result<Operation, Refusal> {
+        operation(&request(body), DataType::MvRegister)
+    }
+
+    fn many(body: &str) -> Result<Vec<(String, DataType, Operation)>, Refusal> {
+        batch(&request(body))
+    }
+
+    fn message_of_bad_json<T: std::fmt::Debug>(result: Result<T, Refusal>) -> String {
+        match result {
+            Err(Refusal::BadJson(message)) => message,
+            other => panic!("not refused as bad JSON: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn malformed_json_is_refused_with_its_place() {
+        for (body, place) in [
+            ("", "line 1 column 0"),
+            (" ", "line 1 column 1"),
+            ("{", "line 1 column 1"),
+            (r#"{"set":}"#, "line 1 column 8"),
+            ("{\n \"set\": 1,\n}", "line 3 column 1"),
+            (r#"{"set":1} x"#, "line 1 column 11"),
+            (r#"{"set":1}{"set":1}"#, "line 1 column 10"),
+            (r#"{"set":01}"#, "line 1 column 9"),
+            (r#"{"set":NaN}"#, "line 1 column 8"),
+            (r#"{"set":'x'}"#, "line 1 column 8"),
+            (r#"{set:1}"#, "line 1 column 2"),
+            ("{\"set\":\"\n\"}", "line 2 column 0"),
+            (r#"{"set":"\x"}"#, "line 1 column 10"),
+            (r#"{"set":"\ud800"}"#, "line 1 column 15"),
+            (r#"{"set":1e999}"#, "line 1 column"),
+            ("\u{feff}{\"set\":1}", "line 1 column 1"),
+            (r#"{"set":[1,2}"#, "line 1 column 12"),
+            (r#"{"set":1}]"#, "line 1 column 10"),
+        ] {
+            let message = message_of_bad_json(set(body));
+            assert!(message.contains(place), "{body:?}: {message}");
+        }
+        let mut bytes = br#"{"set":"x"}"#.to_vec();
+        bytes[8] = 0xff;
+        assert!(message_of_bad_json(set(bytes)).contains("line 1 column"));
+        assert!(message_of_bad_json(many("[")).contains("line 1 column 1"));
+        assert!(message_of_bad_json(many("")).contains("line 1 column 0"));
+    }
+
+    #[test]
+    fn a_body_is_one_object_with_one_operation() {
+        assert_eq!(set(r#" { "set" : [ 1 ] } "#), Ok(Operation::Set("[1]".into())));
+        for body in ["null", "1", "[]", r#"[{"set":1}]"#, r#""set""#, "{}", r#"{"set":1,"x":1}"#, r#"{"type":"gset"}"#]
+        {
+            assert!(matches!(set(body), Err(Refusal::BadRequest(_))), "{body}");
+        }
+        assert!(matches!(set(r#"{"delete":true}"#), Err(Refusal::BadRequest(_))), "that is what DELETE is for");
+    }
+
+    #[test]
+    fn a_member_that_stands_twice_is_refused_wherever_it_is() {
+        for (data_type, body) in [
+            (DataType::GCounter, r#"{"increment":1,"increment":1}"#),
+            (DataType::MvRegister, r#"{"set":[{"a":1,"\u0061":2}]}"#),
+            (DataType::Map, r#"{"update":{"f":{"type":"gcounter","increment":1},"f":{"type":"orset","add":[]}}}"#),
+        ] {
+            let refused = operation(&request(body), data_type);
+            assert!(matches!(&refused, Err(Refusal::BadRequest(text)) if text.contains("twice")), "{refused:?}");
+        }
+        let refused = many(r#"[{"type":"gset","key":"k","add":[]},{"type":"gset","key":"k","key":"l","add":[]}]"#);
+        assert!(matches!(refused, Err(Refusal::InBatch(1, inner)) if matches!(*inner, Refusal::BadRequest(_))));
+    }
+
+    #[test]
+    fn a_body_takes_at_most_two_mebibytes() {
+        let padded = |length: usize| {
+            let body = br#"{"set":1}"#.to_vec();
+            let space = vec![b' '; length - body.len()];
+            [body, space].concat()
+        };
+        assert!(set(padded(BODY_MAX_BYTES)).is_ok());
+        assert_eq!(set(padded(BODY_MAX_BYTES + 1)), Err(Refusal::BodyTooLarge));
+        assert_eq!(batch(&request(padded(BODY_MAX_BYTES + 1))), Err(Refusal::BodyTooLarge));
+    }
+
+    #[test]
+    fn the_content_type_is_checked() {
+        let typed = |body: &str| Request {
+            headers: vec![("content-type".into(), "text/plain".into())],
+            ..request(body.as_bytes())
+        };
+        assert_eq!(operation(&typed(r#"{"set":1}"#), DataType::MvRegister), Err(Refusal::BadContentType));
+        assert_eq!(batch(&typed("[]")), Err(Refusal::BadContentType));
+    }
+
+    #[test]
+    fn json_nests_at_most_64_deep() {
+        let nested = |open: &str, close: &str, depth: usize| {
+            // The operation's own object is the first level.
+            format!(r#"{{"set":{}1{}}}"#, open.repeat(depth - 1), close.repeat(depth - 1))
+        };
+        for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
+            assert!(set(nested(open, close, NESTING_MAX)).is_ok());
+            let message = message_of_bad_json(set(nested(open, close, NESTING_MAX + 1)));
+            assert!(message.contains("64 deep at line 1 column"), "{message}");
+            for depth in [10_000, 300_000] {
+                message_of_bad_json(set(nested(open, close, depth)));
+                message_of_bad_json(batch(&request(nested(open, close, depth))));
+            }
+        }
+        let unclosed = format!("{{\n\"set\":{}", "[".repeat(1_000_000));
+        assert!(message_of_bad_json(set(unclosed)).contains("line 2 column 70"));
+    }
+
+    #[test]
+    fn brackets_within_texts_do_not_nest() {
+        let brackets = "[{".repeat(1000);
+        for text in [brackets.clone(), format!(r#"\"{brackets}"#), format!(r#"\\\"{brackets}\\"#)] {
+            assert!(set(format!(r#"{{"set":"{text}"}}"#)).is_ok(), "{}", &text[..8]);
+        }
+        // The text ends at the second quote, which an even number of backslashes does not escape.
+        message_of_bad_json(set(format!(r#"{{"set":["\\",{brackets}"#)));
+        // Side by side is not within each other.
+        assert!(set(format!(r#"{{"set":[{}1]}}"#, "[],{},".repeat(1000))).is_ok());
+    }
+
+    #[test]
+    fn many_small_objects_do_not_exhaust_the_memory() {
+        let small = r#"{"":0},"#.repeat(250_000);
+        let elements = format!(r#"{{"add":[{small}0]}}"#);
+        assert_eq!(operation(&request(elements), DataType::GSet), Err(Refusal::PayloadTooLarge));
+        let item = format!(r#"[{{"type":"gset","key":"k","add":[]}},{{"type":"gset","key":"k","add":[{small}0]}}]"#);
+        assert_eq!(many(&item), Err(Refusal::InBatch(1, Refusal::PayloadTooLarge.into())));
+        let numbers = "0,".repeat(BODY_MAX_BYTES / 2 - 10);
+        let numbers = format!(r#"{{"add":[{numbers}0]}}"#);
+        assert_eq!(operation(&request(numbers), DataType::GSet), Err(Refusal::PayloadTooLarge));
+        // What a payload can hold is far from that bound.
+        let most: Vec<String> = (0..7000).map(|n| format!(r#"{{"":{n}}}"#)).collect();
+        assert!(most.iter().map(String::len).sum::<usize>() > 60_000);
+        assert!(operation(&request(format!(r#"{{"add":[{}]}}"#, most.join(","))), DataType::GSet).is_ok());
+    }
+
+    #[test]
+    fn the_bound_on_memory_is_each_operations_own() {
+        let item = |key: usize| {
+            let elements: Vec<String> = (0..2000).map(|n| format!(r#"{{"":{n}}}"#)).collect();
+            format!(r#"{{"type":"gset","key":"{key}","add":[{}]}}"#, elements.join(","))
+        };
+        let body = format!("[{}]", (0..80).map(item).collect::<Vec<_>>().join(","));
+        const { assert!(80 * 2000 * OBJECT_BYTES > PARSED_MAX_BYTES, "together they exceed it") }
+        assert_eq!(many(&body).map(|operations| operations.len()), Ok(80));
+    }
+
+    #[test]
+    fn a_batch_keeps_its_order() {
+        let body = r#"[
+            {"type":"gcounter","key":"a/%2F é","increment":1},
+            {"set":null,"key":"b","type":"lwwregister"},
+            {"key":"a","delete":true,"type":"map"}
+        ]"#;
+        assert_eq!(
+            many(body),
+            Ok(vec![
+                ("a/%2F é".into(), DataType::GCounter, Operation::Increment(1)),
+                ("b".into(), DataType::LwwRegister, Operation::Set("null".into())),
+                ("a".into(), DataType::Map, Operation::Delete),
+            ])
+        );
+    }
+
+    #[test]
+    fn a_batch_is_an_array_of_1_to_10000_operations() {
+        for body in ["null", "{}", "1", r#""x""#, r#"{"type":"gset","key":"k","add":[]}"#, "[]"] {
+            assert!(matches!(many(body), Err(Refusal::BadRequest(_))), "{body}");
+        }
+        let long = format!("\"{}\"", "x".repeat(1 << 20));
+        assert!(many(&long).unwrap_err().message().len() < 300);
+        let of = |count: usize| {
+            let item = r#"{"type":"gcounter","key":"k","increment":1}"#;
+            format!("[{}]", vec![item; count].join(","))
+        };
+        assert_eq!(many(&of(1)).map(|operations| operations.len()), Ok(1));
+        assert_eq!(many(&of(10_000)).map(|operations| operations.len()), Ok(10_000));
+        assert_eq!(many(&of(10_001)), Err(Refusal::BatchTooLarge));
+    }
+
+    #[test]
+    fn a_bad_operation_is_named_by_its_index() {
+        let good = r#"{"type":"gcounter","key":"k","increment":1}"#;
+        let long_key = format!(r#"{{"type":"gset","key":"{}","add":[]}}"#, "x".repeat(1025));
+        for (bad, code) in [
+            ("1", "bad_request"),
+            ("[]", "bad_request"),
+            ("{}", "bad_request"),
+            (r#"{"key":"k","increment":1}"#, "bad_request"),
+            (r#"{"type":"gcounter","increment":1}"#, "bad_request"),
+            (r#"{"type":"gcounter","key":"k"}"#, "bad_request"),
+            (r#"{"type":"gcounter","key":"k","increment":1,"value":1}"#, "bad_request"),
+            (r#"{"type":"pncounter","key":"k","increment":1,"decrement":1}"#, "bad_request"),
+            (r#"{"type":"gcounter","key":"k","bump":1}"#, "bad_request"),
+            (r#"{"type":1,"key":"k","increment":1}"#, "bad_request"),
+            (r#"{"type":"gcounter","key":1,"increment":1}"#, "bad_request"),
+            (r#"{"type":"gcounter","key":null,"increment":1}"#, "bad_request"),
+            (r#"{"type":"gcounter","key":"","increment":1}"#, "bad_key"),
+            (&long_key, "bad_key"),
+            (r#"{"type":"counter","key":"k","increment":1}"#, "unknown_type"),
+            (r#"{"type":"gcounter","key":"k","decrement":1}"#, "wrong_operation"),
+            (r#"{"type":"gcounter","key":"k","increment":-1}"#, "bad_value"),
+            (r#"{"type":"gcounter","key":"k","delete":false}"#, "bad_value"),
+        ] {
+            let refusal = many(&format!("[{good},{good},{bad},{good}]")).unwrap_err();
+            assert!(matches!(refusal, Refusal::InBatch(2, _)), "{bad}: {refusal:?}");
+            assert_eq!(refusal.status_and_code().1, code, "{bad}");
+            assert!(refusal.message().starts_with("operation 2: "), "{}", refusal.message());
+        }
+        // Broken JSON has a place of its own.
+        assert!(matches!(many(&format!("[{good},{{]")), Err(Refusal::BadJson(_))));
+    }
+
+    #[test]
+    fn no_body_is_the_only_one_that_belongs_nowhere() {
+        assert_eq!(refuse_any(&request("")), Ok(()));
+        for body in ["x", " ", "{}"] {
+            assert!(matches!(refuse_any(&request(body)), Err(Refusal::BadRequest(_))), "{body:?}");
+        }
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_filter_map("finite", |number| Number::from_f64(number).map(Value::Number)),
+            any::<String>().prop_map(Value::from),
+            r#"[\[\]{}"\\]{0,8}"#.prop_map(Value::from),
+        ];
+        leaf.prop_recursive(6, 64, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::btree_map(any::<String>(), inner, 0..6)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn depth(value: &Value) -> usize {
+        match value {
+            Value::Array(values) => 1 + values.iter().map(depth).max().unwrap_or(0),
+            Value::Object(members) => 1 + members.values().map(depth).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_value_is_taken_in_as_it_is(value in value()) {
+            let body = format!(r#"{{"set":{value}}}"#);
+            prop_assert_eq!(set(body), Ok(Operation::Set(value.to_string())));
+        }
+
+        /// Around a value of some depth, exactly as many arrays as there is room for.
+        #[test]
+        fn nesting_counts_as_the_parser_does(value in value()) {
+            let wrapped = |times: usize| format!(r#"{{"set":{}{value}{}}}"#, "[".repeat(times), "]".repeat(times));
+            let room = NESTING_MAX - 1 - depth(&value);
+            prop_assert!(set(wrapped(room)).is_ok());
+            prop_assert!(matches!(set(wrapped(room + 1)), Err(Refusal::BadJson(_))));
+        }
+
+        #[test]
+        fn any_bytes_are_taken_in_or_refused(bytes in any::<Vec<u8>>(), text in r#"[\[\]{}"\\:, 0-9a-z]{0,60}"#) {
+            for body in [bytes, text.into_bytes()] {
+                let _ = set(body.clone());
+                let _ = batch(&request(body));
+            }
+        }
+    }
 }

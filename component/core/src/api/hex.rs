@@ -21,3 +21,30 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
     let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
     pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn only_pairs_of_lower_case_digits_are_decoded() {
+        assert_eq!(encode(&[0, 9, 0xa0, 0xff]), "0009a0ff");
+        assert_eq!(decode("0009a0ff"), Some(vec![0, 9, 0xa0, 0xff]));
+        assert_eq!(decode(""), Some(Vec::new()));
+        for text in ["0", "000", "0A", "g0", "0x", " 00", "00 ", "é", "0é0", "-1", "+1"] {
+            assert_eq!(decode(text), None, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn there_is_one_text_of_each_value(bytes in any::<Vec<u8>>(), text in "[0-9a-fA-F]{0,8}") {
+            prop_assert_eq!(decode(&encode(&bytes)), Some(bytes));
+            if let Some(bytes) = decode(&text) {
+                prop_assert_eq!(encode(&bytes), text);
+            }
+        }
+    }
+}

@@ -197,13 +197,15 @@ impl Gathered<'_> {
         if spans.is_empty() {
             return None;
         }
-        if self.bytes >= self.fill_bytes {
+        // No part is begun that has no room for an interval, since a part without dots is none.
+        if self.bytes + PART_BYTES + INTERVAL_BYTES > self.fill_bytes && !self.parts.is_empty() {
             return Some(Dot { writer: id, seq: Seq(high.saturating_add(1)) });
         }
         self.bytes += PART_BYTES;
         self.parts.push((id, Vec::new(), Vec::new()));
         for (low, high) in spans.iter().rev() {
-            if self.bytes >= self.fill_bytes {
+            let is_first = self.parts.last().is_some_and(|part| part.1.is_empty());
+            if self.bytes + INTERVAL_BYTES > self.fill_bytes && !is_first {
                 return Some(Dot { writer: id, seq: Seq(high + 1) });
             }
             self.bytes += INTERVAL_BYTES;
