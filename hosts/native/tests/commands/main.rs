@@ -1,0 +1,7 @@
+//! The commands of the client, as their users see them: the program itself is run against a cluster that answers as
+//! `wit/http-api.md` says and fails as it is told to.
+
+mod client;
+mod cluster;
+mod load;
+mod program;
