@@ -16,6 +16,11 @@ impl Backoff {
         Self { next: Duration::from_millis(10), longest: Duration::from_secs(1), deadline }
     }
 
+    /// Moves the deadline: what took so long is not to count.
+    pub fn postpone(&mut self, by: Duration) {
+        self.deadline += by;
+    }
+
     /// The next pause, never beyond the deadline; none once that has come. `at_least` is what the server asked for
     /// (`retry-after`), cut to the longest pause: another replica may be ready sooner.
     pub fn pause(&mut self, now: Instant, at_least: Option<Duration>) -> Option<Duration> {
@@ -40,6 +45,9 @@ mod tests {
         assert_eq!(backoff.pause(late, None), Some(Duration::from_millis(10)));
         assert_eq!(backoff.pause(start + Duration::from_secs(60), None), None);
         assert_eq!(backoff.pause(start + Duration::from_secs(61), None), None);
+        backoff.postpone(Duration::from_secs(2));
+        assert_eq!(backoff.pause(start + Duration::from_secs(61), None), Some(Duration::from_secs(1)));
+        assert_eq!(backoff.pause(start + Duration::from_secs(62), None), None);
     }
 
     #[test]

@@ -135,8 +135,8 @@ struct PrintArgs {
     json: bool,
 }
 
-/// An empty key would be another path.
-fn key_name(text: &str) -> Result<String, String> {
+/// Reads a key. An empty one would be another path.
+pub fn key_name(text: &str) -> Result<String, String> {
     if (1..=1024).contains(&text.len()) { Ok(text.to_owned()) } else { Err("a key has 1 to 1,024 bytes".to_owned()) }
 }
 

@@ -3,7 +3,7 @@
 use super::item::Item;
 
 /// The most operations that the API takes in one batch.
-pub const MOST_OPERATIONS: i64 = 10_000;
+pub const MOST_OPERATIONS: u16 = 10_000;
 
 /// How large a batch is made, in bytes of JSON, to begin with. What the replica makes of a batch must fit one frame of
 /// usually 72 KiB, and is shorter than its JSON unless the operations replace very much; if it does not fit, the batch
@@ -26,12 +26,13 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The body of `POST /v1/batch`.
-    pub fn body(&self) -> String {
-        let mut body = String::with_capacity(self.items.iter().map(|item| item.json.len() + 1).sum::<usize>() + 2);
-        for (index, item) in self.items.iter().enumerate() {
+    /// The body of `POST /v1/batch`, with one operation more at its end, if there is one.
+    pub fn body(&self, more: Option<&str>) -> String {
+        let operations = || self.items.iter().map(|item| item.json.as_str()).chain(more);
+        let mut body = String::with_capacity(operations().map(|json| json.len() + 1).sum::<usize>() + 2);
+        for (index, json) in operations().enumerate() {
             body.push(if index == 0 { '[' } else { ',' });
-            body.push_str(&item.json);
+            body.push_str(json);
         }
         body.push(']');
         body
@@ -146,6 +147,7 @@ mod tests {
     fn the_body_is_a_json_array_of_the_lines() {
         let items = ["{\"a\":1.0}", "{}"].map(|json| Item { line: 1, json: json.to_owned(), repeatable: true });
         let batch = Batch { first: 1, last: 1, bytes: 0, items: items.to_vec(), doubtful: false };
-        assert_eq!(batch.body(), "[{\"a\":1.0},{}]");
+        assert_eq!(batch.body(None), "[{\"a\":1.0},{}]");
+        assert_eq!(batch.body(Some("{\"m\":1}")), "[{\"a\":1.0},{},{\"m\":1}]");
     }
 }

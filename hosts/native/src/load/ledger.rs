@@ -106,11 +106,15 @@ impl Rest {
         self.gaps.first().map_or(self.from, |gap| gap.first)
     }
 
-    /// How to go on, in lines for people.
-    pub fn advice(&self) -> Vec<String> {
+    /// How to go on, in lines for people; with a mark if there is one.
+    pub fn advice(&self, marked: bool) -> Vec<String> {
         let mut advice = vec![format!("every line before {} is done", self.first())];
         for range in &self.in_doubt {
             advice.push(format!("{range} may have been applied or not, together"));
+        }
+        if marked {
+            advice.push("go on with the same --mark: it tells from which line".to_owned());
+            return advice;
         }
         match (&self.gaps[..], &self.in_doubt[..]) {
             ([], []) => advice.push(format!("go on with --from-line {}", self.from)),
@@ -152,7 +156,7 @@ mod tests {
         }
         assert_eq!(ledger.rest(), Rest { gaps: vec![], from: 14, in_doubt: vec![] });
         assert_eq!(ledger.done.len(), 1, "ranges that meet are one");
-        assert_eq!(ledger.rest().advice(), ["every line before 14 is done", "go on with --from-line 14"]);
+        assert_eq!(ledger.rest().advice(false), ["every line before 14 is done", "go on with --from-line 14"]);
     }
 
     #[test]
@@ -165,7 +169,7 @@ mod tests {
         assert_eq!(rest, Rest { gaps: vec![range(11, 20), range(31, 40)], from: 51, in_doubt: vec![] });
         assert_eq!(rest.first(), 11);
         assert_eq!(
-            rest.advice(),
+            rest.advice(false),
             [
                 "every line before 11 is done",
                 "go on with --from-line 11 --to-line 20",
@@ -183,9 +187,12 @@ mod tests {
         let mut ledger = Ledger::starting_at(1);
         ledger.done(range(1, 10), 0);
         ledger.sent(range(11, 20));
-        let advice = ledger.rest().advice();
+        let advice = ledger.rest().advice(false);
         assert_eq!(advice[1], "lines 11 to 20 may have been applied or not, together");
         assert_eq!(advice[2], "if they were not, go on with --from-line 11, else with --from-line 21");
+        let marked = ledger.rest().advice(true);
+        assert_eq!((&marked[..2], marked.len()), (&advice[..2], 3));
+        assert!(marked[2].contains("--mark") && !marked[2].contains("--from-line"), "{marked:?}");
         ledger.answered(range(11, 20));
         assert_eq!(ledger.rest().in_doubt, []);
         ledger.doubt(range(11, 20));

@@ -8,6 +8,7 @@ mod batch;
 mod item;
 mod ledger;
 mod line;
+mod mark;
 mod progress;
 mod reader;
 mod sender;
@@ -29,10 +30,12 @@ use clap::Args;
 
 use crate::client::Failure;
 use crate::client::arguments::{ClusterArgs, seconds};
+use crate::client::data::key_name;
 use crate::client::refusal::Outcome;
 use crate::client::server::{Ask, Server, Silence};
 use batch::{Batch, Cutter};
 use ledger::Ledger;
+use mark::{Mark, Unread};
 use progress::Progress;
 use reader::Message;
 use sender::{Policy, Run, Sender};
@@ -74,9 +77,26 @@ When something fails:
   A run that ends early, also by Ctrl-C, says from which line to go on; all before it are done. (A second Ctrl-C does
   not wait for the answers that are due.)
 
+With --mark KEY:
+  Each batch also sets the maxregister KEY to the number of its last line, and is applied with it or not at all. So
+  nothing stays in doubt: if no answer comes, the mark is read for --settle seconds, and --retry more while no complete
+  replica tells it. If it reaches the batch, that was applied and the run goes on; if it does not, the batch is sent
+  again. If it cannot be read, the run ends as above.
+  Each run begins by reading it, for --settle seconds as well, and goes on behind it; so after any end, even a crash,
+  the same command does the rest, and --from-line is refused. (Lines at which no batch was applied, being bad or blank,
+  may be told again.) Take a new KEY for each file, and let nothing else write it: of another file's mark only one
+  beyond this file's end is noticed.
+  It takes one connection and the order above: batches that overtake each other would lift the mark over lines that are
+  not applied.
+  What remains is a risk at both ends. A batch that is still under way after --settle seconds (in a slow broker, or in
+  a replica that hung, or was frozen before its writes were out) is sent again and counts twice if it still arrives:
+  take more seconds where messages take longer. And one that is seen on a replica, while the broker does not have it
+  yet, is lost if that replica is killed right then.
+
 Examples:
   dayfly load operations.jsonl
   dayfly load operations.jsonl --from-line 1201
+  dayfly load operations.jsonl --mark loaded:operations.jsonl
   zcat big.jsonl.gz | dayfly load - --connections 4 --json
 
 Exit codes:
@@ -100,7 +120,7 @@ pub struct LoadArgs {
 
     /// Operations in a batch at most, 1 to 10,000; it also ends at 56 KiB of JSON, to fit one frame
     #[arg(long, value_name = "N", default_value_t = 1000,
-          value_parser = clap::value_parser!(u16).range(1..=batch::MOST_OPERATIONS))]
+          value_parser = clap::value_parser!(u16).range(1..=i64::from(batch::MOST_OPERATIONS)))]
     batch: u16,
 
     /// Batches under way at once, 1 to 64; with more than one their order is not kept
@@ -123,6 +143,15 @@ pub struct LoadArgs {
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     retry: Duration,
 
+    /// Keep in the maxregister KEY how far the cluster has come, to go on there and to resolve doubts (see below)
+    #[arg(long, value_name = "KEY", value_parser = key_name,
+          conflicts_with_all = ["from_line", "unordered", "retry_ambiguous"])]
+    mark: Option<String>,
+
+    /// How long what is under way may take to arrive, in seconds (0.1 to 3600): so long the mark is read
+    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds, requires = "mark")]
+    settle: Duration,
+
     /// Show no progress; bad lines and the summary are told all the same
     #[arg(long, short)]
     quiet: bool,
@@ -140,9 +169,15 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<ExitCode> {
     if args.to_line.is_some_and(|to_line| to_line < args.from_line) {
         return Err(Failure::Usage("--to-line is before --from-line".to_owned()).into());
     }
+    if args.mark.is_some() && args.connections > 1 {
+        return Err(Failure::Usage("--mark takes one connection: its batches must not overtake each other".to_owned()).into());
+    }
     let server = Server::new(&args.cluster)?;
     let (input, bytes) = open(&args.file)?;
     knock(&server)?;
+    let mark = args.mark.as_ref().map(|key| Mark::new(key, args.settle, args.retry));
+    let marked = mark.as_ref().map_or(Ok(0), |mark| find(mark, &server))?;
+    let first_line = args.from_line.max(marked.saturating_add(1));
     let run = Arc::new(Run {
         server,
         policy: Policy {
@@ -151,7 +186,9 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<ExitCode> {
             retry: args.retry,
             ordered: args.connections == 1 && !args.unordered,
         },
-        books: Mutex::new((Ledger::starting_at(args.from_line), Counts::default())),
+        books: Mutex::new((Ledger::starting_at(first_line), Counts::default())),
+        mark,
+        first_line,
         flag: Flag::default(),
         progress: Progress::begin(args.quiet, bytes),
         batch_bytes: AtomicUsize::new(batch::BATCH_BYTES),
@@ -168,6 +205,10 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<ExitCode> {
         _ => std::process::exit(i32::from(report(&for_signals, Some(Stop::Interrupted), as_json))),
     })?;
     let stop = transfer(args, &run, input)?;
+    if let (Some(mark), Some(stop @ Stop::ForeignMark { .. })) = (&run.mark, &stop) {
+        run.progress.end();
+        return Err(Failure::Usage(format!("--mark {}: {stop}", mark.name())).into());
+    }
     Ok(ExitCode::from(report(&run, stop, args.json)))
 }
 
@@ -195,10 +236,25 @@ fn knock(server: &Server) -> Result<(), Failure> {
     }
 }
 
+/// Where the mark of an earlier run is; at 0 if there is none.
+fn find(mark: &Mark, server: &Server) -> Result<u64, Failure> {
+    let tell = |problem: &str| eprintln!("dayfly: {problem}");
+    match mark.watch(server, &Flag::default(), tell, None, 0, u64::MAX) {
+        Ok(0) => Ok(0),
+        Ok(line) => {
+            eprintln!("dayfly: mark {}: lines up to {line} are done, going on behind it", mark.name());
+            Ok(line)
+        }
+        Err(Unread::Foreign(what)) => Err(Failure::Usage(format!("--mark {}: {what}", mark.name()))),
+        Err(Unread::NoAnswer(reason)) => Err(server.failure(Silence::NoAnswer(reason), false)),
+        Err(Unread::Interrupted) => unreachable!("nobody raises the flag of a run that has not begun"),
+    }
+}
+
 /// Loads the lines; tells why it ended early, if it did.
 fn transfer(args: &LoadArgs, run: &Run, input: Box<dyn Read + Send>) -> io::Result<Option<Stop>> {
     let (messages, told) = sync_channel(reader::GROUPS_AHEAD);
-    let (from, to) = (args.from_line, args.to_line);
+    let (from, to) = (run.first_line, args.to_line);
     // Not joined: it may be blocked in reading what never comes.
     thread::Builder::new().name("reader".to_owned()).spawn(move || reader::read(input, from, to, &messages))?;
     let connections = usize::from(args.connections);
@@ -210,7 +266,9 @@ fn transfer(args: &LoadArgs, run: &Run, input: Box<dyn Read + Send>) -> io::Resu
             scope.spawn(move || send_all(run, &queue));
         }
         drop(queue);
-        let mut cutter = Cutter::new(usize::from(args.batch));
+        // The mark is an operation, too.
+        let most = args.batch.min(batch::MOST_OPERATIONS - u16::from(run.mark.is_some()));
+        let mut cutter = Cutter::new(usize::from(most));
         let stop = cut_all(args, run, &told, &mut cutter, &batches);
         if let Some(rest) = cutter.flush() {
             // Refused only if the connections have ended, because the flag is raised.
@@ -259,7 +317,12 @@ fn cut_all(
                 None
             }
             Ok(Message::End(lines)) => {
-                if lines + 1 < args.from_line {
+                // If --to-line is before the mark, the file was not read as far.
+                let whole = args.to_line.is_none_or(|to_line| lines < to_line);
+                if run.mark.is_some() && whole && lines + 1 < run.first_line {
+                    return Some(Stop::ForeignMark { line: run.first_line - 1, lines });
+                }
+                if run.mark.is_none() && lines + 1 < run.first_line {
                     run.progress.say(&format!("the input has only {lines} lines"));
                 }
                 return None;
@@ -302,7 +365,7 @@ fn report(run: &Run, stop: Option<Stop>, json: bool) -> u8 {
     let _ = writeln!(io::stdout().lock(), "{told}");
     if let Some(stop) = &summary.stop {
         run.progress.say(&format!("the run ended early: {stop}"));
-        summary.rest.advice().iter().for_each(|line| run.progress.say(&format!("  {line}")));
+        summary.rest.advice(run.mark.is_some()).iter().for_each(|line| run.progress.say(&format!("  {line}")));
     }
     summary.exit_code()
 }

@@ -2,7 +2,8 @@
 //!
 //! The rule on sending again: a request that has changed nothing is repeated freely; one that may have been applied is
 //! repeated only if that cannot show (see [`Item::repeatable`](super::item::Item::repeatable)) or if the user said so;
-//! one that is applied and not confirmed yet is never repeated, because its replica does that.
+//! one that is applied and not confirmed yet is never repeated, because its replica does that. With a mark
+//! ([`mark`](super::mark)) there is no doubt that lasts: it tells whether the batch was applied.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::batch::Batch;
 use super::ledger::{Ledger, Range};
+use super::mark::{Mark, Unread};
 use super::progress::Progress;
 use super::stop::{Flag, Stop};
 use super::summary::Counts;
@@ -24,8 +26,9 @@ const SMALLEST_BATCH_BYTES: usize = 1024;
 /// How long it may take until it is told that a batch waits.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long to wait when the token of order is full, so that what it named has arrived everywhere.
-const TOKEN_FULL: Duration = Duration::from_millis(250);
+/// How long to wait for what the token of order does not name (because it is full, or because the answer that told it
+/// was lost), so that it has arrived everywhere.
+const SPREAD: Duration = Duration::from_millis(250);
 
 /// What all connections of a run share.
 pub struct Run {
@@ -33,6 +36,10 @@ pub struct Run {
     pub server: Server,
     /// What to do about bad lines and about doubt.
     pub policy: Policy,
+    /// What tells how far the cluster has come, if it is used.
+    pub mark: Option<Mark>,
+    /// The line that the run begins with.
+    pub first_line: u64,
     /// Which lines are done, and the counts.
     pub books: Mutex<(Ledger, Counts)>,
     /// Raised when the run shall end early.
@@ -76,6 +83,8 @@ pub struct Sender<'a> {
     run: &'a Run,
     /// The dots of the batches before, if they are to be waited for.
     token: Option<String>,
+    /// Where the mark is at least.
+    marked: u64,
 }
 
 /// What an answer, or none, means for the batch.
@@ -119,7 +128,7 @@ enum Next {
 impl<'a> Sender<'a> {
     /// A connection that has not been used yet.
     pub fn new(run: &'a Run) -> Self {
-        Self { run, token: None }
+        Self { run, token: None, marked: run.first_line - 1 }
     }
 
     /// Sends a batch, in parts if need be. If the run has to end, the flag is raised; what is not done by then is not
@@ -160,13 +169,14 @@ impl<'a> Sender<'a> {
                 return Next::Done;
             }
             run.with_books(|ledger, _| ledger.sent(range));
-            let verdict = judge(self.ask(&batch, joins), batch.items.len());
+            let verdict = judge(self.ask(&batch, joins), batch.items.len(), run.mark.is_some());
             if !matches!(verdict, Verdict::Doubt(_)) && !batch.doubtful {
                 run.with_books(|ledger, _| ledger.answered(range));
             }
             let (reason, retry_after, reached) = match verdict {
                 Verdict::Applied { token } => {
                     self.token = token.or(self.token.take()).filter(|_| run.policy.ordered);
+                    self.marked = batch.last;
                     self.finish(&batch, batch.items.len(), 0);
                     return Next::Done;
                 }
@@ -210,13 +220,24 @@ impl<'a> Sender<'a> {
                         self.token = None;
                     }
                     joins = false;
-                    run.flag.pause(TOKEN_FULL);
+                    run.flag.pause(SPREAD);
                     continue;
                 }
                 Verdict::NotNow { reason, retry_after, reached } => (reason, retry_after, reached),
                 Verdict::Doubt(reason) => {
                     batch.doubtful = true;
-                    if !run.policy.retry_ambiguous && !batch.repeatable() {
+                    if let Some(mark) = &run.mark {
+                        let asked = Instant::now();
+                        if let Some(next) = self.resolve(mark, &batch, &reason) {
+                            return next;
+                        }
+                        batch.doubtful = false;
+                        run.with_books(|ledger, counts| {
+                            ledger.answered(range);
+                            counts.doubts_lost += 1;
+                        });
+                        backoff.postpone(asked.elapsed());
+                    } else if !run.policy.retry_ambiguous && !batch.repeatable() {
                         return self.give_up(&batch, reason, true);
                     }
                     (reason, None, true)
@@ -239,7 +260,8 @@ impl<'a> Sender<'a> {
     fn ask(&self, batch: &Batch, joins: bool) -> Result<Answer, Silence> {
         let token = self.token.as_deref();
         let context = token.filter(|_| joins);
-        let body = batch.body();
+        let mark = self.run.mark.as_ref().map(|mark| mark.operation(batch.last));
+        let body = batch.body(mark.as_deref());
         self.run.server.ask(Ask {
             method: "POST",
             path: "/v1/batch",
@@ -248,6 +270,26 @@ impl<'a> Sender<'a> {
             after: token,
             ..Ask::default()
         })
+    }
+
+    /// Asks the mark about a batch in doubt. Tells what is next, unless the batch was not applied.
+    fn resolve(&mut self, mark: &Mark, batch: &Batch, reason: &str) -> Option<Next> {
+        let Run { server, flag, progress, .. } = self.run;
+        let tell = |problem: &str| progress.say(problem);
+        let problem = match mark.watch(server, flag, tell, self.token.as_deref(), self.marked, batch.last) {
+            Ok(line) if line < batch.last => return None,
+            Ok(line) if line == batch.last => {
+                self.marked = line;
+                self.run.with_books(|_, counts| counts.doubts_applied += 1);
+                self.finish(batch, batch.items.len(), 0);
+                flag.pause(SPREAD);
+                return Some(Next::Done);
+            }
+            Ok(line) => format!("it is at line {line}, which was not sent yet: something else sets it"),
+            Err(Unread::Interrupted) => return Some(self.leave(batch)),
+            Err(Unread::NoAnswer(problem) | Unread::Foreign(problem)) => problem,
+        };
+        Some(self.give_up(batch, format!("{reason}; and the mark does not help: {problem}"), true))
     }
 
     /// Enters a batch as done.
@@ -332,8 +374,8 @@ impl<'a> Sender<'a> {
     }
 }
 
-/// What an answer to a batch of so many operations means, or that there is none.
-fn judge(result: Result<Answer, Silence>, operations: usize) -> Verdict {
+/// What an answer to a batch of so many operations, and perhaps a mark behind them, means, or that there is none.
+fn judge(result: Result<Answer, Silence>, operations: usize, marked: bool) -> Verdict {
     let answer = match result {
         Ok(answer) => answer,
         Err(Silence::NotSent(reason)) => return Verdict::NotNow { reason, retry_after: None, reached: false },
@@ -355,6 +397,9 @@ fn judge(result: Result<Answer, Silence>, operations: usize) -> Verdict {
             (400 | 409 | 413 | 422, Some(_), Some(index)) if index < operations => {
                 Verdict::BadOperation { index, reason }
             }
+            (400 | 409 | 413 | 422, Some(_), Some(index)) if marked && index == operations => {
+                Verdict::Halt(format!("the mark is refused: {reason}"))
+            }
             (400 | 409 | 413 | 422, Some(_), _) => Verdict::Halve { reason, too_large: false },
             _ => Verdict::Halt(refusal.to_string()),
         },
@@ -369,7 +414,7 @@ mod tests {
         let body = serde_json::json!({"error": {"code": code, "message": message}}).to_string();
         let retry_after = Some(Duration::from_secs(1));
         let answer = Answer { status, body: Ok(body), context: None, replica: None, incomplete: false, retry_after };
-        judge(Ok(answer), 3)
+        judge(Ok(answer), 3, false)
     }
 
     #[test]
@@ -418,7 +463,7 @@ mod tests {
             incomplete: false,
             retry_after: None,
         };
-        assert_eq!(judge(Ok(answer.clone()), 1), Verdict::Applied { token: Some("T".to_owned()) });
-        assert!(matches!(judge(Ok(Answer { status: 503, ..answer }), 1), Verdict::Doubt(_)));
+        assert_eq!(judge(Ok(answer.clone()), 1, false), Verdict::Applied { token: Some("T".to_owned()) });
+        assert!(matches!(judge(Ok(Answer { status: 503, ..answer }), 1, false), Verdict::Doubt(_)));
     }
 }

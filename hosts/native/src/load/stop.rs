@@ -37,6 +37,13 @@ pub enum Stop {
         /// What the system said.
         reason: String,
     },
+    /// The mark is beyond the end of the file; nothing was sent.
+    ForeignMark {
+        /// Where the mark is.
+        line: u64,
+        /// How many lines the file has.
+        lines: u64,
+    },
     /// The file could not be read further.
     Input {
         /// What the system said.
@@ -49,6 +56,7 @@ impl Stop {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::BadLine { .. } | Self::Refused { .. } | Self::Input { .. } => 1,
+            Self::ForeignMark { .. } => 2,
             Self::Unreachable { .. } => 3,
             Self::InDoubt { .. } => 5,
             Self::Interrupted => 130,
@@ -64,6 +72,11 @@ impl fmt::Display for Stop {
             Self::Refused { range, reason } => write!(f, "{range} refused: {reason}"),
             Self::InDoubt { range, reason } => write!(f, "{range} sent, but not answered: {reason}"),
             Self::Unreachable { reason } => write!(f, "the cluster is not reachable any more: {reason}"),
+            Self::ForeignMark { line, lines } => write!(
+                f,
+                "the mark is at line {line}, but the input has only {lines} lines: it is the mark of another file, or of \
+                 this one before it was cut; take another key, or delete that"
+            ),
             Self::Input { reason } => write!(f, "the input cannot be read: {reason}"),
         }
     }

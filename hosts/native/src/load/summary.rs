@@ -24,6 +24,10 @@ pub struct Counts {
     pub retries: u64,
     /// Batches that were applied.
     pub batches: u64,
+    /// Batches that got no answer and were applied, as the mark told.
+    pub doubts_applied: u64,
+    /// Times that a batch got no answer and was not applied, as the mark told, and was sent again.
+    pub doubts_lost: u64,
 }
 
 impl Counts {
@@ -59,7 +63,7 @@ impl Summary {
 
     /// One line for people.
     pub fn text(&self) -> String {
-        let Counts { lines, applied, bad, unconfirmed, retries, batches } = &self.counts;
+        let Counts { lines, applied, bad, unconfirmed, retries, batches, doubts_applied, doubts_lost } = &self.counts;
         let mut text = format!(
             "{} operations applied from {} lines in {:.1} s ({}/s, {} batches)",
             grouped(*applied),
@@ -68,7 +72,13 @@ impl Summary {
             grouped(self.counts.rate(self.elapsed)),
             grouped(*batches),
         );
-        let extras = [(bad, "bad"), (unconfirmed, "not confirmed yet"), (retries, "requests repeated")];
+        let extras = [
+            (bad, "bad"),
+            (unconfirmed, "not confirmed yet"),
+            (retries, "requests repeated"),
+            (doubts_applied, "in doubt and applied, as the mark told"),
+            (doubts_lost, "in doubt and sent again, as the mark told"),
+        ];
         for (count, what) in extras.into_iter().filter(|(count, _)| **count > 0) {
             write!(text, "; {} {what}", grouped(*count)).expect("a string takes all");
         }
@@ -78,7 +88,7 @@ impl Summary {
     /// The same, and how to go on, as JSON.
     pub fn json(&self) -> Value {
         let pair = |range: &Range| json!([range.first, range.last]);
-        let Counts { lines, applied, bad, unconfirmed, retries, batches } = &self.counts;
+        let Counts { lines, applied, bad, unconfirmed, retries, batches, doubts_applied, doubts_lost } = &self.counts;
         json!({
             "lines": lines,
             "applied": applied,
@@ -86,6 +96,8 @@ impl Summary {
             "unconfirmed": unconfirmed,
             "retries": retries,
             "batches": batches,
+            "doubts_applied": doubts_applied,
+            "doubts_lost": doubts_lost,
             "seconds": (self.elapsed.as_secs_f64() * 1000.0).round() / 1000.0,
             "operations_per_second": self.counts.rate(self.elapsed),
             "complete": self.stop.is_none(),

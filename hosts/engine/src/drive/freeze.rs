@@ -1,0 +1,111 @@
+//! How a replica wakes and how it is frozen: `suspend` is called, what it sends is settled, and the link is given up.
+
+use std::collections::BTreeSet;
+
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::{DRAIN_MAX, Drive, End, HOUR_MS, SETTLE_MAX, failed, next_event};
+use crate::broker::Event;
+use crate::contract::Timestamp;
+use crate::world::system_now_ms;
+
+impl Drive {
+    /// Begins an awake period, or prolongs the one that lasts.
+    pub(super) async fn wake(&mut self, until_ms: Timestamp) -> Result<(), End> {
+        let thawed = self.link.is_none();
+        // What was not settled before the freeze never will be: the link is another one.
+        let mut stale = BTreeSet::new();
+        if thawed {
+            self.attach().await?;
+            stale = std::mem::take(&mut self.unsettled);
+        }
+        if self.awake_until_ms.is_none() {
+            self.wakes += 1;
+            self.idle_since = Instant::now();
+        }
+        let effects = self.instance.wake(until_ms)?;
+        // What is further than an hour is cut by the component; the host has to keep the promise it announces.
+        self.awake_until_ms = Some(until_ms.min(system_now_ms() + HOUR_MS));
+        self.perform(effects).await?;
+        if thawed {
+            self.settle(failed(stale)).await?;
+            self.drain().await?;
+        }
+        Ok(())
+    }
+
+    /// Takes in what waited in the inbox when it was thawed, so that it answers from what it could know.
+    pub(super) async fn drain(&mut self) -> Result<(), End> {
+        let began = Instant::now();
+        let mut backlog = self.link.as_ref().map_or(0, |link| link.backlog());
+        while backlog > 0 && began.elapsed() < DRAIN_MAX {
+            let Some(event) = self.link.as_mut().and_then(|link| link.try_next()) else { break };
+            if let Event::Delivered(deliveries) = &event {
+                backlog = backlog.saturating_sub(deliveries.len());
+            }
+            self.hear(event).await?;
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    /// Ends an awake period and freezes. Does nothing to a frozen one.
+    pub(super) async fn suspend(&mut self) -> Result<(), End> {
+        if self.awake_until_ms.is_none() {
+            return Ok(());
+        }
+        let effects = self.instance.suspend()?;
+        self.perform(effects).await?;
+        self.settle_all().await?;
+        self.save().await?;
+        self.let_go().await;
+        Ok(())
+    }
+
+    pub(super) async fn leave(&mut self) -> Result<(), End> {
+        if self.link.is_none() {
+            self.attach().await?;
+        }
+        let effects = self.instance.leave()?;
+        self.perform(effects).await?;
+        self.settle_all().await?;
+        self.save().await?;
+        self.answer_all_unconfirmed();
+        if let Some(link) = self.link.take() {
+            // A broker that is away keeps nobody from leaving.
+            let _ = timeout(SETTLE_MAX, link.retire()).await;
+        }
+        Ok(())
+    }
+
+    /// Gives up the link: from now on nothing happens until a command comes.
+    pub(super) async fn let_go(&mut self) {
+        self.awake_until_ms = None;
+        self.answer_all_unconfirmed();
+        if let Some(link) = self.link.take() {
+            let _ = timeout(SETTLE_MAX, link.detach()).await;
+        }
+        self.serves_anyone = false;
+        self.combined.clear();
+    }
+
+    /// Waits for the outcomes of what was sent, within reason.
+    pub(super) async fn settle_all(&mut self) -> Result<(), End> {
+        let until = Instant::now() + SETTLE_MAX;
+        while !self.unsettled.is_empty() {
+            let link = self.link.as_mut();
+            let event = tokio::select! {
+                event = next_event(link) => event,
+                () = sleep_until(until) => return Ok(()),
+            };
+            match event {
+                Event::Settled(receipts) => self.settle(receipts).await?,
+                // Not taken in and not acknowledged: it comes again after the freeze.
+                Event::Delivered(_) => {}
+                // What it leaves unsettled is failed by the next wake.
+                Event::Broken(error) => return self.link_broke(error),
+            }
+        }
+        Ok(())
+    }
+}

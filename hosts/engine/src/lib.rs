@@ -1,0 +1,22 @@
+//! Loads the replica component and drives it. No protocol logic stands here: what a replica says is opaque.
+
+pub mod artefact;
+pub mod broker;
+pub mod bus;
+pub mod checkpoint;
+pub mod contract;
+mod drive;
+pub mod instance;
+pub mod replica;
+pub mod runtime;
+mod stopwatch;
+pub mod world;
+
+pub use artefact::Artefact;
+pub use broker::{Attachment, Broker, BrokerError, Delivery, Event, Link, Source};
+pub use bus::{Bus, BusConfig, BusLink, BusStats, Faults};
+pub use checkpoint::{MemoryVault, Vault, VaultError};
+pub use instance::{CallError, Cause, Instance, Lost, usual_config};
+pub use replica::{Confirm, Ended, InvokeError, Lease, Phase, Replica, ReplicaOptions, Report, StartError};
+pub use runtime::{Limits, Runtime, RuntimeError};
+pub use world::{Chance, SystemWorld, VirtualClock, VirtualWorld, World};

@@ -1,0 +1,197 @@
+//! Instances under guests that mean no good, and a thousand of them at once.
+
+mod guest;
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use dayfly_engine::contract::{Part, Receipt, Request, Verdict};
+use dayfly_engine::{
+    Artefact, CallError, Cause, Instance, Limits, Lost, Runtime, RuntimeError, SystemWorld, VirtualClock, VirtualWorld,
+};
+
+const MEMORY_BYTES: u64 = 16 << 20;
+
+fn hostile() -> Instance {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    let limits = Limits { instances: 16, memory_bytes: MEMORY_BYTES, call_ms: 300 };
+    let runtime = RUNTIME.get_or_init(|| Runtime::new(&guest::hostile_component(), limits).expect("it compiles"));
+    let mut instance = runtime.instantiate(SystemWorld).expect("there is room");
+    let started = instance.start(&guest::config("c", "a")).expect("it starts");
+    assert_eq!(started.name, "");
+    instance
+}
+
+/// The call failed for this reason, and the instance stays lost while others live.
+fn lost<T: std::fmt::Debug>(instance: &mut Instance, outcome: Result<T, Lost>, cause: Cause, detail: &str) {
+    let lost = outcome.expect_err("the guest is hostile");
+    assert_eq!(lost.cause, cause, "{lost}");
+    assert!(lost.to_string().contains(detail), "{lost}");
+    assert_eq!(instance.lost(), Some(&lost));
+    assert_eq!(instance.receive(&[b"frame"]).expect_err("it is lost"), lost);
+    assert!(hostile().receive(&[b"frame"]).is_ok());
+}
+
+#[test]
+fn a_guest_that_loops_is_stopped() {
+    let mut instance = hostile();
+    let began = Instant::now();
+    let outcome = instance.tick();
+    let took = began.elapsed();
+    lost(&mut instance, outcome, Cause::Overran, "300 ms");
+    // Ten times the limit is what a call may have on a machine that does not run its thread.
+    assert!(took >= Duration::from_millis(290) && took < Duration::from_secs(4), "{took:?}");
+}
+
+#[test]
+fn a_guest_that_swells_is_stopped_at_its_bound() {
+    let mut instance = hostile();
+    let outcome = instance.wake(0);
+    lost(&mut instance, outcome, Cause::OutOfMemory, &MEMORY_BYTES.to_string());
+}
+
+#[test]
+fn a_frame_that_does_not_fit_the_guest_loses_the_guest_only() {
+    let mut instance = hostile();
+    let body = vec![0; MEMORY_BYTES as usize];
+    let outcome = instance.receive(&[&body]);
+    lost(&mut instance, outcome, Cause::OutOfMemory, &MEMORY_BYTES.to_string());
+}
+
+#[test]
+fn a_guest_that_traps_is_lost() {
+    let mut instance = hostile();
+    let outcome = instance.suspend();
+    lost(&mut instance, outcome, Cause::Trapped, "unreachable");
+}
+
+#[test]
+fn a_guest_that_wants_endless_randomness_is_lost() {
+    let mut instance = hostile();
+    let outcome = instance.leave();
+    lost(&mut instance, outcome, Cause::Trapped, "random bytes");
+}
+
+#[test]
+fn a_guest_that_recurses_without_end_is_lost() {
+    let mut instance = hostile();
+    let request = Request {
+        method: "GET".to_owned(),
+        path: "/v1/status".to_owned(),
+        query: String::new(),
+        headers: Vec::new(),
+        body: Vec::new(),
+    };
+    let outcome = instance.invoke(&request);
+    lost(&mut instance, outcome, Cause::Trapped, "stack");
+}
+
+#[test]
+fn answers_that_lie_outside_the_memory_are_refused() {
+    let mut instance = hostile();
+    let outcome = instance.settle(&[Receipt { id: 1, verdict: Verdict::Confirmed }]);
+    lost(&mut instance, outcome, Cause::Trapped, "");
+    let mut instance = hostile();
+    let outcome = instance.save(0);
+    lost(&mut instance, outcome, Cause::Trapped, "");
+}
+
+#[test]
+fn a_text_that_is_no_utf_8_is_refused() {
+    let mut instance = hostile();
+    let outcome = instance.load(&Part { key: "a".to_owned(), chunk: vec![1] });
+    let Err(CallError::Lost(cause)) = outcome else { panic!("{outcome:?}") };
+    lost(&mut instance, Err::<(), _>(cause), Cause::Trapped, "utf-8");
+}
+
+#[test]
+fn what_is_no_replica_is_refused() {
+    let limits = Limits { instances: 1, ..Limits::default() };
+    let compile = Runtime::new(b"\0asm", limits).expect_err("no component");
+    assert!(matches!(compile, RuntimeError::Compile(_)), "{compile}");
+    let empty = wat::parse_str("(component)").expect("a component");
+    let contract = Runtime::new(&empty, limits).expect_err("no replica");
+    assert!(matches!(contract, RuntimeError::Contract(_)), "{contract}");
+    let limits = Limits { call_ms: 0, ..limits };
+    assert_eq!(
+        Runtime::new(&empty, limits).expect_err("no limit"),
+        RuntimeError::Limits("call_ms must be 10 to 60000")
+    );
+}
+
+#[test]
+fn an_artefact_runs_as_its_component_does_and_only_under_its_limits() {
+    let limits = Limits { instances: 2, memory_bytes: MEMORY_BYTES, call_ms: 300 };
+    let component = guest::hostile_component();
+    let artefact = Runtime::precompile(&component, limits).expect("it compiles");
+    let artefact = Artefact::from_bytes(&artefact.to_bytes()).expect("it is one");
+    // SAFETY: it was made by `precompile` three lines above.
+    let runtime = unsafe { Runtime::from_artefact(&artefact, limits) }.expect("it loads");
+    assert_eq!(runtime.component_hash(), dayfly_engine::artefact::hash_hex(&component));
+    let mut instance = runtime.instantiate(SystemWorld).expect("there is room");
+    assert!(instance.start(&guest::config("c", "a")).is_ok());
+
+    let other = Limits { memory_bytes: 2 * MEMORY_BYTES, ..limits };
+    // SAFETY: as above.
+    let refused = unsafe { Runtime::from_artefact(&artefact, other) }.expect_err("other limits");
+    assert!(matches!(refused, RuntimeError::Artefact(_)), "{refused}");
+}
+
+#[test]
+fn there_is_room_for_so_many_and_a_dead_one_makes_room() {
+    let limits = Limits { instances: 2, memory_bytes: MEMORY_BYTES, call_ms: 300 };
+    let runtime = Runtime::new(&guest::hostile_component(), limits).expect("it compiles");
+    let first = runtime.instantiate(SystemWorld).expect("there is room");
+    let _second = runtime.instantiate(SystemWorld).expect("there is room");
+    assert_eq!(runtime.instantiate(SystemWorld).expect_err("there is none").cause, Cause::NotStarted);
+    drop(first);
+    assert!(runtime.instantiate(SystemWorld).is_ok());
+}
+
+#[test]
+fn the_replica_refuses_a_bad_configuration_and_takes_a_mended_one() {
+    let limits = Limits { instances: 1, ..Limits::default() };
+    let runtime = Runtime::new(&guest::replica_component(), limits).expect("it compiles");
+    let mut replica =
+        runtime.instantiate(VirtualWorld::new(VirtualClock::at_ms(1_700_000_000_000), 1)).expect("there is room");
+    let refused = replica.start(&guest::config("Not A Name", "a")).expect_err("no name");
+    let CallError::Refused(reason) = refused else { panic!("{refused}") };
+    assert!(reason.starts_with("cluster must be"), "{reason}");
+    let mended = replica.start(&guest::config("c", "a")).expect("it starts");
+    assert_eq!(mended.name, "a");
+    // Out of order: a second start.
+    let lost = replica.start(&guest::config("c", "a")).expect_err("it was started");
+    assert!(matches!(lost, CallError::Lost(Lost { cause: Cause::Trapped, .. })), "{lost}");
+}
+
+/// The memory that the process has in use, in bytes.
+#[cfg(target_os = "linux")]
+fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux tells");
+    let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number of pages");
+    pages * 4096
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_thousand_replicas_fit_a_small_process() {
+    const REPLICAS: u32 = 1_000;
+    let limits = Limits { instances: 10_000, ..Limits::default() };
+    let runtime = Runtime::new(&guest::replica_component(), limits).expect("it compiles");
+    let before = resident_bytes();
+    let began = Instant::now();
+    let replicas: Vec<Instance> = (0..REPLICAS)
+        .map(|index| {
+            let mut replica = runtime.instantiate(SystemWorld).expect("there is room");
+            let name = format!("replica-{index}");
+            let started = replica.start(&guest::config("c", &name)).expect("it starts");
+            assert_eq!(started.name, name);
+            replica
+        })
+        .collect();
+    let took = began.elapsed();
+    let each = (resident_bytes() - before) / u64::from(REPLICAS);
+    println!("{REPLICAS} replicas started in {took:?}, {each} bytes each");
+    drop(replicas);
+    assert!(each < 100_000, "{each} bytes a replica");
+}

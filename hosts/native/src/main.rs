@@ -1,0 +1,86 @@
+//! The program `dayfly`: local clusters of replicas, and a client for any cluster.
+//!
+//! This file knows the commands and nothing else. Every command is a struct of arguments and a function, which returns
+//! the exit code or the error that this file prints; what an error's exit code is, the error knows.
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod client;
+mod load;
+mod up;
+
+use client::Failure;
+use client::data::{DeleteArgs, GetArgs, UpdateArgs};
+use client::listing::{KeysArgs, MembersArgs};
+use client::status::StatusArgs;
+use load::LoadArgs;
+use up::UpArgs;
+
+/// What stands below the help of `dayfly` itself.
+const AFTER_HELP: &str = "\
+Examples:
+  dayfly up --replicas 8                         a cluster of eight replicas on 127.0.0.1:8080
+  dayfly update pncounter visits increment 3     count
+  dayfly update orset tags add red green         add two elements
+  dayfly get orset tags                          read them, one a line
+  dayfly get orset tags --json                   the same as JSON
+  dayfly keys --prefix vis                       which keys there are
+  dayfly load operations.jsonl                   many operations from a file
+
+Exit codes:
+  0    done
+  1    the cluster refused, or answered with an error; `load`: some lines were refused
+  2    wrong usage: nothing was sent
+  3    not reachable: nothing listens at the URL, or the answer to a reading request did not come
+  4    no such key (`get`)
+  5    in doubt: a write was sent and its outcome is not known, or it is applied but not confirmed yet
+  130  interrupted (`load`)";
+
+/// Dayfly, a database of counters, sets, registers, flags and maps that merge. Its replicas are short-lived functions.
+///
+/// `up` runs a cluster in one process; the other commands are a client and speak HTTP to any Dayfly cluster, by default
+/// the one that `up` runs on this machine. The full HTTP interface is described in wit/http-api.md.
+#[derive(Debug, Parser)]
+#[command(name = "dayfly", version, after_help = AFTER_HELP, arg_required_else_help = true)]
+struct Program {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+enum Command {
+    Up(Box<UpArgs>),
+    Get(GetArgs),
+    Update(UpdateArgs),
+    Delete(DeleteArgs),
+    Keys(KeysArgs),
+    Members(MembersArgs),
+    Status(StatusArgs),
+    Load(LoadArgs),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Program::parse().command {
+        Command::Up(args) => up::run(*args),
+        Command::Get(args) => client::data::get(&args),
+        Command::Update(args) => client::data::update(&args),
+        Command::Delete(args) => client::data::delete(&args),
+        Command::Keys(args) => client::listing::keys(&args),
+        Command::Members(args) => client::listing::members(&args),
+        Command::Status(args) => client::status::status(&args),
+        Command::Load(args) => load::run(&args),
+    };
+    outcome.unwrap_or_else(|error| {
+        // Whoever reads our output has had enough of it (`dayfly keys | head`): that is no failure.
+        let hung_up = |cause: &io::Error| cause.kind() == io::ErrorKind::BrokenPipe;
+        if error.downcast_ref::<io::Error>().is_some_and(hung_up) {
+            return ExitCode::SUCCESS;
+        }
+        eprintln!("dayfly: {error:#}");
+        error.downcast_ref::<Failure>().map_or(ExitCode::FAILURE, |failure| ExitCode::from(failure.exit_code()))
+    })
+}

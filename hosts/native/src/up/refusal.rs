@@ -1,0 +1,76 @@
+//! What the host answers in place of a replica, in the form of the API's errors (wit/http-api.md).
+
+use axum::body::Body;
+use axum::http::{Response, StatusCode, header};
+
+/// An error of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No replica took the request: nothing was applied, and it may be sent again.
+    NoReplica(String),
+    /// The replica ended while it answered.
+    InDoubt,
+    /// The body is larger than the host takes.
+    BodyTooLarge,
+    /// The body did not come within its time.
+    BodyTooSlow,
+    /// The body broke off.
+    BodyBroken,
+    /// The path is none of the host's.
+    NoSuchPath,
+}
+
+impl Refusal {
+    fn parts(&self) -> (StatusCode, &'static str, String) {
+        match self {
+            Self::NoReplica(reason) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "no_replica", format!("{reason}; nothing was applied: send it again"))
+            }
+            Self::InDoubt => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "no_replica",
+                "the replica ended while it answered: a write may or may not have been applied".to_owned(),
+            ),
+            Self::BodyTooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                format!("a body holds at most {} bytes: send less at once", super::server::BODY_BYTES_MAX),
+            ),
+            Self::BodyTooSlow => (
+                StatusCode::REQUEST_TIMEOUT,
+                "bad_request",
+                "the body did not come in time; nothing was applied".to_owned(),
+            ),
+            Self::BodyBroken => {
+                (StatusCode::BAD_REQUEST, "bad_request", "the body broke off; nothing was applied".to_owned())
+            }
+            Self::NoSuchPath => (
+                StatusCode::NOT_FOUND,
+                "no_such_path",
+                "the paths are /v1/…, /replicas/NAME/v1/… and /healthz".to_owned(),
+            ),
+        }
+    }
+
+    /// The answer.
+    pub fn into_response(self) -> Response<Body> {
+        let (status, code, message) = self.parts();
+        let body = serde_json::json!({ "error": { "code": code, "message": message } }).to_string();
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+        match self {
+            Self::NoReplica(_) => {
+                headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+            }
+            // What may have been applied is not to be repeated unseen.
+            Self::InDoubt | Self::NoSuchPath => {}
+            // The rest of the body is not waited for.
+            Self::BodyTooLarge | Self::BodyTooSlow | Self::BodyBroken => {
+                headers.insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+            }
+        }
+        response
+    }
+}

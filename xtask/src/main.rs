@@ -1,0 +1,103 @@
+//! `cargo xtask`: sets up, builds, runs and tests Dayfly. What it needs and does not find, it installs where it may, or
+//! it says in one line what to install.
+
+mod artifact;
+mod command;
+mod component;
+mod debian;
+mod diff;
+mod program;
+mod suite;
+mod tally;
+mod toolchain;
+mod workspace;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::component::Component;
+use crate::program::Program;
+use crate::suite::Suite;
+use crate::toolchain::Toolchain;
+use crate::workspace::Workspace;
+
+/// Sets up, builds, runs and tests Dayfly.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", arg_required_else_help = true)]
+struct Arguments {
+    /// With which toolchain to compile the component.
+    ///
+    /// Without it: the Rust in use, if it has the target wasm32-unknown-unknown;
+    /// else with the target that `rustup target add` brings;
+    /// else Debian's packages rustc-web, cargo-web and rust-web-src, which are installed if you are root.
+    #[arg(long, value_enum, env = toolchain::VARIABLE, verbatim_doc_comment)]
+    toolchain: Option<toolchain::Kind>,
+
+    #[command(subcommand)]
+    task: Task,
+}
+
+/// What to do.
+#[derive(Subcommand)]
+enum Task {
+    /// Build and run a local cluster: `dayfly up`. Ctrl-C ends it.
+    ///
+    /// The first time this compiles everything, some minutes on two cores.
+    Up {
+        /// What follows goes to `dayfly up`, as in `cargo xtask up --replicas 8 --ephemeral`.
+        /// Its own help: `cargo xtask up -- --help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS", verbatim_doc_comment)]
+        arguments: Vec<OsString>,
+    },
+    /// Run everything that continuous integration runs, and stop at the first step that fails.
+    ///
+    /// In this order: format, the component and its checks, the tests of xtask and of the core, lints, the program,
+    /// and the tests of engine, program and scenarios.
+    /// The last line counts the tests: `N passed, N failed, N skipped`.
+    #[command(verbatim_doc_comment)]
+    Test {
+        /// Write the golden files anew instead of comparing with them. Look at the difference before you commit it.
+        #[arg(long)]
+        bless: bool,
+    },
+    /// Build the program, with the component inside, at target/release/dayfly.
+    Build,
+    /// Build the replica component at target/component/dayfly-replica.wasm, the bytes that every host runs.
+    ///
+    /// The same sources and toolchain give the same bytes on every machine. The file is written only if it changes.
+    Component,
+    /// Run the benchmarks, natively and through the component.
+    Bench {
+        /// Only benchmarks whose name contains this.
+        filter: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Does one task. An error is one that nothing has printed yet.
+fn run(Arguments { toolchain, task }: Arguments) -> Result<ExitCode> {
+    let workspace = Workspace::find()?;
+    let build_component = || Component::build(&workspace, &Toolchain::find(&workspace, toolchain)?);
+    match task {
+        Task::Component => drop(build_component()?),
+        Task::Build => drop(Program::build(&workspace, &build_component()?)?),
+        Task::Up { arguments } => {
+            return Err(Program::build(&workspace, &build_component()?)?.become_cluster(&arguments));
+        }
+        Task::Test { bless } => return Ok(Suite::new(&workspace, toolchain, bless).run()),
+        Task::Bench { filter } => Program::bench(&workspace, &build_component()?, filter.as_deref())?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,54 @@
+//! The program `dayfly`, which carries the component inside, and the benches that measure the component.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Error, Result};
+
+use crate::command;
+use crate::component::{self, Component};
+use crate::workspace::Workspace;
+
+/// The built program.
+pub struct Program {
+    /// Its file. Absolute.
+    path: PathBuf,
+}
+
+impl Program {
+    /// Builds the program.
+    pub fn build(workspace: &Workspace, component: &Component) -> Result<Self> {
+        let mut build = workspace.cargo();
+        build.args(["build", "--release", "--package", "dayfly"]).env(component::VARIABLE, &component.path);
+        command::run(&mut build)?;
+        let path = workspace.target.join("release").join("dayfly");
+        eprintln!("xtask: {} is ready", workspace.shown(&path));
+        Ok(Self { path })
+    }
+
+    /// Becomes `dayfly up`: the same process, so that Ctrl-C reaches it and its exit code is ours. Returns only an error.
+    pub fn become_cluster(self, arguments: &[OsString]) -> Error {
+        let error = Command::new(&self.path).arg("up").args(arguments).exec();
+        Err::<(), _>(error).with_context(|| format!("cannot run {}", self.path.display())).unwrap_err()
+    }
+
+    /// Runs the benches whose names contain `filter`.
+    pub fn bench(workspace: &Workspace, component: &Component, filter: Option<&str>) -> Result<()> {
+        let mut bench = cargo_on_hosts(workspace, component, "bench");
+        bench.args(["--bench", "*"]).args(filter.map(|filter| ["--", filter]).into_iter().flatten());
+        command::run(&mut bench)
+    }
+}
+
+/// A cargo that works on all packages that contain wasmtime, in the release profile or one like it.
+///
+/// Always on all of them, even where one would do: cargo gives dependencies the features that all selected packages ask
+/// for together, and builds wasmtime, which takes minutes, once more for each selection that differs in them.
+pub fn cargo_on_hosts(workspace: &Workspace, component: &Component, subcommand: &str) -> Command {
+    let mut cargo = workspace.cargo();
+    cargo.arg(subcommand).env(component::VARIABLE, &component.path);
+    cargo.args(["--package", "dayfly-engine", "--package", "dayfly", "--package", "dayfly-tests"]);
+    cargo
+}

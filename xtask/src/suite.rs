@@ -1,0 +1,105 @@
+//! All that continuous integration runs.
+
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use crate::artifact;
+use crate::command;
+use crate::component::{self, Component};
+use crate::program;
+use crate::tally::{LineCounter, Tally};
+use crate::toolchain::{Kind, Toolchain};
+use crate::workspace::Workspace;
+
+/// A run of the suite.
+pub struct Suite<'a> {
+    workspace: &'a Workspace,
+    toolchain: Option<Kind>,
+    bless: bool,
+    tally: Tally,
+    /// The steps that have ended, and how long each took.
+    ended: Vec<(&'static str, Duration)>,
+}
+
+impl<'a> Suite<'a> {
+    /// A run that has not begun.
+    pub fn new(workspace: &'a Workspace, toolchain: Option<Kind>, bless: bool) -> Self {
+        Self { workspace, toolchain, bless, tally: Tally::default(), ended: Vec::new() }
+    }
+
+    /// Runs the steps until one fails, and prints the times and the count.
+    pub fn run(mut self) -> ExitCode {
+        let outcome = self.steps();
+        println!("\n== times");
+        for (name, time) in &self.ended {
+            println!("{:>8.1} s  {name}", time.as_secs_f64());
+        }
+        let mut code = ExitCode::SUCCESS;
+        if let Err(error) = outcome {
+            println!("\nxtask: {error:#}");
+            // A step that fails without a failed test (a lint, a compile error, a crash) is counted, or the last line
+            // would lie.
+            self.tally.failed = self.tally.failed.max(1);
+            code = ExitCode::FAILURE;
+        }
+        // "skipped" is the word that readers of this line know; Rust's harness says "ignored" for the same.
+        println!("\n{} passed, {} failed, {} skipped", self.tally.passed, self.tally.failed, self.tally.ignored);
+        code
+    }
+
+    /// The steps. The component comes before what needs it, even before the lints, since the program embeds it as it
+    /// compiles; apart from that the quick ones come first. What contains wasmtime is built in the release profile alone.
+    fn steps(&mut self) -> Result<()> {
+        let workspace = self.workspace;
+        self.step("format", |_| command::run(workspace.cargo().args(["fmt", "--all", "--check"])))?;
+        let component =
+            self.step("component", |suite| Component::build(workspace, &Toolchain::find(workspace, suite.toolchain)?))?;
+        self.step("checks of the component", |suite| {
+            let passed = artifact::check(workspace, &component, suite.bless, &mut suite.tally);
+            ensure!(passed, "the component is not what it must be");
+            Ok(())
+        })?;
+        self.step("tests of xtask", |suite| {
+            suite.tests(workspace.cargo().args(["test", "--profile", "xtask", "--package", "xtask"]))
+        })?;
+        self.step("tests of the core", |suite| {
+            suite.tests(workspace.cargo().args(["test", "--no-fail-fast", "--package", "dayfly-core"]))
+        })?;
+        self.step("lints", |_| {
+            let mut clippy = workspace.cargo();
+            clippy.args(["clippy", "--workspace", "--all-targets", "--release", "--", "-D", "warnings"]);
+            command::run(clippy.env(component::VARIABLE, &component.path))
+        })?;
+        let on_hosts = |subcommand| program::cargo_on_hosts(workspace, &component, subcommand);
+        self.step("build of the program and its tests", |_| {
+            command::run(on_hosts("build").args(["--release", "--bins", "--tests"]))
+        })?;
+        self.step("tests of engine, program and scenarios", |suite| {
+            suite.tests(on_hosts("test").args(["--release", "--no-fail-fast"]))
+        })
+    }
+
+    /// Runs one step, with a heading and its time.
+    fn step<T>(&mut self, name: &'static str, run: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        println!("\n== {name}");
+        let begun = Instant::now();
+        let outcome = run(self);
+        let time = begun.elapsed();
+        let word = if outcome.is_ok() { "done" } else { "FAILED" };
+        println!("== {name}: {word} in {:.1} s", time.as_secs_f64());
+        self.ended.push((name, time));
+        outcome.map_err(|error| error.context(format!("the step \"{name}\" failed")))
+    }
+
+    /// Runs `cargo test`, and counts its tests. None at all is a failure: then something was left out by mistake.
+    fn tests(&mut self, cargo_test: &mut Command) -> Result<()> {
+        let mut counter = LineCounter::default();
+        let outcome = command::run_watched(cargo_test, |piece| counter.add(piece));
+        self.tally += counter.tally;
+        outcome?;
+        ensure!(counter.tally.passed > 0, "no test ran");
+        Ok(())
+    }
+}
