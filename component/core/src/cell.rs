@@ -82,6 +82,11 @@ impl DataType {
         matches!(self, Self::GCounter | Self::PnCounter)
     }
 
+    /// Whether a cell's entries are elements.
+    pub fn is_set(self) -> bool {
+        matches!(self, Self::GSet | Self::OrSet | Self::RwSet)
+    }
+
     /// The part of a payload by which a cell's entries are ordered and found: the element of a set; nothing for others,
     /// whose entries stand in the order of their dots.
     pub fn element(self, payload: &[u8]) -> &[u8] {

@@ -219,9 +219,11 @@ impl Repair {
         }
     }
 
-    /// Roots are equal: nothing is missing.
-    pub fn agree(&mut self) {
-        self.suspicion = None;
+    /// This peer's root is ours. What another peer knows may be missing all the same.
+    pub fn agree(&mut self, peer: &str) {
+        if self.suspicion.as_ref().is_some_and(|suspicion| suspicion.peer == peer) {
+            self.suspicion = None;
+        }
         self.pause_ms = SETTLE_MS;
     }
 
@@ -342,7 +344,7 @@ impl Repair {
             // Whatever else was asked for is here as well.
             self.sessions.clear();
             self.backlog.clear();
-            self.agree();
+            self.agree(reply.from);
             self.is_partial = false;
             if reply.complete {
                 self.finish_bootstrap();

@@ -475,7 +475,7 @@ impl Replica {
             self.heard_root = Some(root);
         }
         if root == self.store.root() {
-            self.repair.agree();
+            self.repair.agree(from);
         } else if complete || !self.repair.is_complete() {
             self.repair.suspect(from, turn);
         }

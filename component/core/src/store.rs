@@ -99,7 +99,7 @@ impl Joined {
 }
 
 /// Memory of a writer without dots, of a cell without text and of an entry in its orders, for [`Store::bytes`].
-const WRITER_BYTES: usize = 192;
+const WRITER_BYTES: usize = 384;
 const CELL_BYTES: usize = 192;
 const ENTRY_BYTES: usize = 56;
 
@@ -231,14 +231,28 @@ impl Store {
 
     /// The live entries of a set's cell that hold this element.
     pub fn entries_of_element<'a>(&'a self, cell: CellRef, element: &'a [u8]) -> impl Iterator<Item = EntryRef> + 'a {
+        self.entries_of_element_at(cell, element, self.element_place(cell, element))
+    }
+
+    /// The same, if it is known where the element stands.
+    fn entries_of_element_at<'a>(
+        &'a self,
+        cell: CellRef,
+        element: &'a [u8],
+        place: Position,
+    ) -> impl Iterator<Item = EntryRef> + 'a {
         let state = &self.cells[cell.0 as usize];
-        let from = self.place(state, element, 0, 0).unwrap_or_else(|place| place);
         let leaf = state.cell.leaf;
         state
             .entries
-            .range(from, state.entries.end())
+            .range(place, state.entries.end())
             .take_while(move |slot| leaf.element(&self.table.get(*slot).payload) == element)
             .map(EntryRef)
+    }
+
+    /// Where the entries of an element stand, or would stand, in the order of a set's cell.
+    fn element_place(&self, cell: CellRef, element: &[u8]) -> Position {
+        self.place(&self.cells[cell.0 as usize], element, 0, 0).unwrap_or_else(|place| place)
     }
 
     /// A counter cell's newest entry of one writer: the one that counts.
@@ -321,18 +335,24 @@ impl Store {
 
     /// Puts an entry into the table and all orders. The writer's digest is stale until [`Self::refresh`].
     fn link(&mut self, writer: u32, cell: u32, seq: u64, payload: Payload) {
-        self.text_bytes += payload.heap_bytes();
         let state = &self.cells[cell as usize];
-        let leaf = state.cell.leaf;
-        let place = match self.place(state, leaf.element(&payload), writer, seq) {
-            Err(place) => place,
+        match self.place(state, state.cell.leaf.element(&payload), writer, seq) {
+            Err(place) => self.link_at(place, writer, cell, seq, payload),
             Ok(_) => panic!("a dot is linked twice"),
-        };
+        }
+    }
+
+    /// The same, if it is known where the entry will stand in its cell's order.
+    fn link_at(&mut self, place: Position, writer: u32, cell: u32, seq: u64, payload: Payload) {
+        self.text_bytes += payload.heap_bytes();
         let live_place = self.live_place(writer, seq);
-        let before = self.counted(cell, writer);
+        let state = &self.cells[cell as usize];
+        if state.cell.leaf.is_counter() {
+            let behind = state.entries.get(place);
+            self.cells[cell as usize].total += self.share(state, place, behind, writer, &payload);
+        }
         let slot = self.table.insert(Entry { payload, writer, cell, seq });
         self.cells[cell as usize].entries.insert_at(place, slot);
-        self.recount(cell, writer, before);
         let state = &mut self.writers[writer as usize];
         state.live.insert_at(live_place, slot);
         state.live_digest.add(state.dot_digest(seq));
@@ -344,17 +364,18 @@ impl Store {
         let entry = self.table.get(slot);
         let (writer, cell, seq) = (entry.writer, entry.cell, entry.seq);
         let state = &self.cells[cell as usize];
-        let leaf = state.cell.leaf;
         let place = self
-            .place(state, leaf.element(&entry.payload), writer, seq)
+            .place(state, state.cell.leaf.element(&entry.payload), writer, seq)
             .unwrap_or_else(|_| panic!("a live entry is missing in its cell's order"));
         let live_place = self.live_place(writer, seq);
-        let before = self.counted(cell, writer);
-        self.cells[cell as usize].entries.remove_at(place);
-        self.recount(cell, writer, before);
+        if state.cell.leaf.is_counter() {
+            let behind = state.entries.range(place, state.entries.end()).nth(1);
+            self.cells[cell as usize].total -= self.share(state, place, behind, writer, &entry.payload);
+        }
         let entry = self.table.remove(slot);
         self.text_bytes -= entry.payload.heap_bytes();
         let state = &mut self.cells[cell as usize];
+        state.entries.remove_at(place);
         if state.entries.is_empty() {
             self.text_bytes -= state.cell.text_bytes();
             let cell_key = state.cell.clone();
@@ -372,20 +393,17 @@ impl Store {
         entry
     }
 
-    /// What a writer adds to a counter cell's total: what its newest entry says. Where an older one is here as well, the
-    /// piece that tells of its end is still to come (a repair brings the newest first), and a sum over both would be over.
-    /// `None`: the cell is no counter.
-    fn counted(&self, cell: u32, writer: u32) -> Option<i128> {
-        let leaf = self.cells[cell as usize].cell.leaf;
-        let newest = || self.counter_entry(cell, writer).map(|slot| &*self.table.get(slot).payload);
-        leaf.is_counter().then(|| newest().map_or(0, |payload| counter::amount(leaf, payload)))
-    }
-
-    /// Brings a counter cell's total up to date, given what a writer added to it before.
-    fn recount(&mut self, cell: u32, writer: u32, before: Option<i128>) {
-        if let (Some(before), Some(after)) = (before, self.counted(cell, writer)) {
-            self.cells[cell as usize].total += after - before;
+    /// What an entry between `place` and `behind` adds to a counter cell's total. Of each writer the newest entry counts.
+    /// Where an older one is here as well, the piece that tells of its end is still to come (a repair brings the newest
+    /// first), and a sum over both would be over.
+    fn share(&self, state: &CellState, place: Position, behind: Option<u32>, writer: u32, payload: &[u8]) -> i128 {
+        let of_writer = |slot: Option<u32>| slot.map(|slot| self.table.get(slot)).filter(|entry| entry.writer == writer);
+        if of_writer(behind).is_some() {
+            return 0;
         }
+        let before = of_writer(state.entries.range(state.entries.start(), place).next_back());
+        let amount = |payload: &[u8]| counter::amount(state.cell.leaf, payload);
+        amount(payload) - before.map_or(0, |entry| amount(&entry.payload))
     }
 
     /// Brings a writer's digest, and with it the root, up to date.
@@ -414,16 +432,22 @@ impl Store {
     /// Where an entry stands in its cell's order.
     fn place(&self, state: &CellState, element: &[u8], writer: u32, seq: u64) -> Result<Position, Position> {
         let leaf = state.cell.leaf;
+        let has_elements = leaf.is_set();
         state.entries.search(|slot| {
             let entry = self.table.get(*slot);
-            let order = leaf.element(&entry.payload).cmp(element);
-            order.then_with(|| (entry.writer, entry.seq).cmp(&(writer, seq)))
+            let by_dot = || (entry.writer, entry.seq).cmp(&(writer, seq));
+            // Comparing nothing with nothing is not free: C's memcmp stumbles over the addresses of empty slices.
+            if has_elements { compare(leaf.element(&entry.payload), element).then_with(by_dot) } else { by_dot() }
         })
     }
 
     /// Where a sequence number stands, or would stand, in its writer's order.
     fn live_place(&self, writer: u32, seq: u64) -> Position {
         let live = &self.writers[writer as usize].live;
+        // Nearly always a writer's next write, which stands behind all others.
+        if live.iter().next_back().is_none_or(|last| self.table.get(last).seq < seq) {
+            return live.end();
+        }
         live.search(|slot| self.table.get(*slot).seq.cmp(&seq)).unwrap_or_else(|place| place)
     }
 
@@ -529,6 +553,14 @@ impl Store {
         assert_eq!(in_cells, self.table.len(), "every entry is in its cell's order");
         let keys: BTreeSet<_> = self.cell_index.keys().map(|cell| (&cell.name, cell.key_type)).collect();
         assert_eq!(keys.len(), self.key_count, "the keys are counted");
+    }
+}
+
+/// Compares as slices do. Most elements differ in their first bytes, and to compare those takes no call.
+fn compare(one: &[u8], other: &[u8]) -> Ordering {
+    match (one.first_chunk(), other.first_chunk()) {
+        (Some(first), Some(second)) if first != second => u64::from_be_bytes(*first).cmp(&u64::from_be_bytes(*second)),
+        _ => one.cmp(other),
     }
 }
 

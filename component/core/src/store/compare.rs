@@ -103,15 +103,23 @@ impl Store {
                 });
             }
         }
-        for item in difference.mine.iter().map(|word| Item::of_word(*word)) {
+        let mine = || difference.mine.iter().map(|word| Item::of_word(*word));
+        // A tail of ours that differs and has no counterpart: they know nothing of that writer.
+        mine().filter(|item| item.is_tail).for_each(|item| {
+            their_tails.entry(item.tag).or_insert(0);
+        });
+        for item in mine() {
             for writer in of_tag(item.tag) {
+                let their_tail = their_tails.get(&item.tag).copied().unwrap_or_else(|| self.tail(writer));
                 if item.is_tail {
-                    let known = their_tails.get(&item.tag).copied().unwrap_or(0);
-                    if known < item.seq {
-                        lack.dots.insert_span(writer, known + 1, item.seq);
+                    if their_tail < item.seq {
+                        lack.dots.insert_span(writer, their_tail + 1, item.seq);
                     }
                 } else if self.knows(writer, item.seq) {
-                    lack.dots.insert(Dot { writer, seq: Seq(item.seq) });
+                    // Live here and not there: they have not seen it, or they know that it is no more.
+                    let dot = Dot { writer, seq: Seq(item.seq) };
+                    lack.knows_more |= item.seq <= their_tail && !gaps.contains(dot);
+                    lack.dots.insert(dot);
                 }
             }
         }

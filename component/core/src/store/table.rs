@@ -18,7 +18,7 @@ pub(super) struct Entry {
 /// Entries by slot, in pages, so that growth neither copies nor leaves half of the memory unused.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Table {
-    pages: Vec<Box<[Entry]>>,
+    pages: Vec<Box<[Entry; PAGE]>>,
     free: Vec<u32>,
     len: usize,
 }
@@ -35,7 +35,8 @@ impl Table {
     pub fn insert(&mut self, entry: Entry) -> u32 {
         let slot = self.free.pop().unwrap_or_else(|| {
             // No slot is free, so all pages are full and the next slot is the first of a new one.
-            self.pages.push(vec![Entry::default(); PAGE].into());
+            let page = vec![Entry::default(); PAGE].try_into();
+            self.pages.push(page.expect("the page was made with that length"));
             let first = ((self.pages.len() - 1) * PAGE) as u32;
             self.free.extend((first + 1..first + PAGE as u32).rev());
             first

@@ -14,6 +14,8 @@ use crate::store::{EntryRef, Store};
 pub struct Write<'s> {
     store: &'s mut Store,
     writer: WriterId,
+    /// The writer's index in the store; `None` until its first dot.
+    own: Option<u32>,
     next: u64,
     /// What to undo, in the order in which it was done.
     done: Vec<Done>,
@@ -39,10 +41,12 @@ impl<'s> Write<'s> {
     /// Begins a write by this writer, whose earlier writes must all be in the store. Puts are refused once the store
     /// takes `limit_bytes` (as [`Store::bytes`] counts).
     pub fn begin(store: &'s mut Store, writer: WriterId, limit_bytes: usize) -> Self {
-        let next = store.seen(writer).map_or(0, |seen| seen.max()) + 1;
+        let own = store.writer_index.get(&writer).copied();
+        let next = own.map_or(0, |own| store.writers[own as usize].seen.max()) + 1;
         Self {
             store,
             writer,
+            own,
             next,
             done: Vec::new(),
             context: DotSet::default(),
@@ -69,17 +73,41 @@ impl<'s> Write<'s> {
 
     /// Writes an entry under a new dot.
     pub fn put(&mut self, cell: &Cell, payload: &[u8]) -> Result<(), StoreFull> {
-        if self.store.bytes() + payload.len() > self.limit_bytes {
-            return Err(StoreFull);
-        }
-        let dot = self.next_dot();
-        let writer = self.store.writer(self.writer);
+        self.check_room(payload)?;
         let index = self.store.cell(cell);
-        self.store.link(writer, index, dot.seq.0, Payload::from(payload));
+        let (own, dot) = self.next_dot();
+        self.store.link(own, index, dot.seq.0, Payload::from(payload));
+        self.note_put(index, cell, payload, dot);
+        Ok(())
+    }
+
+    /// Writes an entry under a new dot, in place of those of its cell that hold the same element. For sets.
+    pub fn replace(&mut self, cell: &Cell, payload: &[u8]) -> Result<(), StoreFull> {
+        let Some(found) = self.store.find(cell) else { return self.put(cell, payload) };
+        let element = cell.leaf.element(payload);
+        let place = self.store.element_place(found, element);
+        let observed: Vec<EntryRef> = self.store.entries_of_element_at(found, element, place).collect();
+        if !observed.is_empty() {
+            observed.into_iter().for_each(|entry| self.drop_entry(entry));
+            return self.put(cell, payload);
+        }
+        // Usually it is new, and where it will stand is where it was looked for.
+        self.check_room(payload)?;
+        let (own, dot) = self.next_dot();
+        self.store.link_at(place, own, found.0, dot.seq.0, Payload::from(payload));
+        self.note_put(found.0, cell, payload, dot);
+        Ok(())
+    }
+
+    fn check_room(&self, payload: &[u8]) -> Result<(), StoreFull> {
+        let is_full = self.store.bytes() + payload.len() > self.limit_bytes;
+        if is_full { Err(StoreFull) } else { Ok(()) }
+    }
+
+    fn note_put(&mut self, index: u32, cell: &Cell, payload: &[u8], dot: Dot) {
         let is_new_cell = self.cells.insert(index);
         self.wire_bytes += entry_wire_bytes(is_new_cell.then_some(cell), payload.len());
         self.done.push(Done::Put(dot));
-        Ok(())
     }
 
     /// Drops a live entry.
@@ -100,27 +128,30 @@ impl<'s> Write<'s> {
         if !self.done.iter().any(|done| matches!(done, Done::Put(_))) {
             self.next_dot();
         }
-        let mut writers = BTreeSet::from([self.writer]);
-        writers.extend(self.done.drain(..).filter_map(|done| match done {
-            Done::Put(_) => None,
-            Done::Dropped { dot, .. } => Some(dot.writer),
-        }));
-        let own = self.store.writer(self.writer);
+        let own = self.own();
         let low = self.store.writers[own as usize].seen.max() + 1;
         self.store.writers[own as usize].seen.insert_span(low, self.next - 1);
         self.store.touch(own, low);
-        for writer in writers {
-            let index = self.store.writer(writer);
+        // Nothing is to be undone any more.
+        self.done.clear();
+        let context = std::mem::take(&mut self.context);
+        for (writer, _) in context.iter() {
+            let index = if writer == self.writer { own } else { self.store.writer(writer) };
             self.store.refresh(index);
         }
-        std::mem::take(&mut self.context)
+        context
     }
 
-    fn next_dot(&mut self) -> Dot {
+    fn next_dot(&mut self) -> (u32, Dot) {
         let dot = Dot { writer: self.writer, seq: Seq(self.next) };
         self.next += 1;
         self.speak_of(dot);
-        dot
+        (self.own(), dot)
+    }
+
+    /// The writer's index in the store, which is made if it is new.
+    fn own(&mut self) -> u32 {
+        *self.own.get_or_insert_with(|| self.store.writer(self.writer))
     }
 
     /// Adds a dot to what the chunk speaks of. Dots that follow each other are one interval and cost nothing more.

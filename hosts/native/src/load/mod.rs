@@ -120,7 +120,7 @@ pub struct LoadArgs {
 
     /// Operations in a batch at most, 1 to 10,000; it also ends at 56 KiB of JSON, to fit one frame
     #[arg(long, value_name = "N", default_value_t = 1000,
-          value_parser = clap::value_parser!(u16).range(1..=i64::from(batch::MOST_OPERATIONS)))]
+          value_parser = clap::value_parser!(u16).range(1..=batch::MOST_OPERATIONS))]
     batch: u16,
 
     /// Batches under way at once, 1 to 64; with more than one their order is not kept
@@ -170,7 +170,9 @@ pub fn run(args: &LoadArgs) -> anyhow::Result<ExitCode> {
         return Err(Failure::Usage("--to-line is before --from-line".to_owned()).into());
     }
     if args.mark.is_some() && args.connections > 1 {
-        return Err(Failure::Usage("--mark takes one connection: its batches must not overtake each other".to_owned()).into());
+        return Err(
+            Failure::Usage("--mark takes one connection: its batches must not overtake each other".to_owned()).into()
+        );
     }
     let server = Server::new(&args.cluster)?;
     let (input, bytes) = open(&args.file)?;
@@ -266,9 +268,7 @@ fn transfer(args: &LoadArgs, run: &Run, input: Box<dyn Read + Send>) -> io::Resu
             scope.spawn(move || send_all(run, &queue));
         }
         drop(queue);
-        // The mark is an operation, too.
-        let most = args.batch.min(batch::MOST_OPERATIONS - u16::from(run.mark.is_some()));
-        let mut cutter = Cutter::new(usize::from(most));
+        let mut cutter = Cutter::new(usize::from(args.batch));
         let stop = cut_all(args, run, &told, &mut cutter, &batches);
         if let Some(rest) = cutter.flush() {
             // Refused only if the connections have ended, because the flag is raised.

@@ -224,7 +224,7 @@ impl<'a> Sender<'a> {
                     continue;
                 }
                 Verdict::NotNow { reason, retry_after, reached } => (reason, retry_after, reached),
-                Verdict::Doubt(reason) => {
+                Verdict::Doubt(mut reason) => {
                     batch.doubtful = true;
                     if let Some(mark) = &run.mark {
                         let asked = Instant::now();
@@ -237,6 +237,7 @@ impl<'a> Sender<'a> {
                             counts.doubts_lost += 1;
                         });
                         backoff.postpone(asked.elapsed());
+                        reason.push_str("; not applied, as the mark tells");
                     } else if !run.policy.retry_ambiguous && !batch.repeatable() {
                         return self.give_up(&batch, reason, true);
                     }

@@ -13,7 +13,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-/// How the next `POST` shall fail.
+/// How the next request shall fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// No fault: this one is answered as it should be.
@@ -24,6 +24,10 @@ pub enum Fault {
     NotYet,
     /// 503 `no_replica`: nobody is awake.
     Nobody,
+    /// 503 `no_replica`: the replica was lost; nothing was applied.
+    LostBefore,
+    /// 503 `no_replica`: the replica was lost; what it was sent is applied so many milliseconds later.
+    LostLate(u64),
     /// Applied, and then 503 `no_replica`: the replica was lost.
     Lost,
     /// Applied, and then 503 `unconfirmed`.
@@ -61,6 +65,8 @@ pub struct Inside {
     pub seen: Vec<Seen>,
     /// Taken one by one by each `POST`; when there are none left, there is no fault.
     pub faults: VecDeque<Fault>,
+    /// The same for each `GET` of a key.
+    pub read_faults: VecDeque<Fault>,
     /// How many operations a batch may hold, if less than 10,000.
     pub most_operations: Option<usize>,
     /// How long each `POST` takes.
@@ -110,6 +116,16 @@ impl Cluster {
         self.inside().data.get(&(type_name.to_owned(), key.to_owned())).cloned()
     }
 
+    /// The faults of the next readings of keys.
+    pub fn fail_reads(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.inside().read_faults.extend(faults);
+    }
+
+    /// The readings of keys that came.
+    pub fn reads(&self) -> Vec<Seen> {
+        self.inside().seen.iter().filter(|seen| seen.line.starts_with("GET /v1/data/")).cloned().collect()
+    }
+
     /// The faults of the next writes.
     pub fn fail(&self, faults: impl IntoIterator<Item = Fault>) {
         self.inside().faults.extend(faults);
@@ -130,18 +146,32 @@ async fn answer(State(cluster): State<Cluster>, request: Request) -> Response {
     let (fault, delay) = {
         let mut inside = cluster.inside();
         inside.seen.push(Seen { line, headers: parts.headers.clone(), body: body.clone() });
-        let fault = if parts.method == "POST" { inside.faults.pop_front() } else { None };
+        let fault = match parts.method.as_str() {
+            "POST" => inside.faults.pop_front(),
+            _ if path.starts_with("/v1/data/") => inside.read_faults.pop_front(),
+            _ => None,
+        };
         (fault.unwrap_or(Fault::None), inside.delay)
     };
     if parts.method == "POST" {
         tokio::time::sleep(delay).await;
     }
     let refuse = |status, code, message: &str| Err((status, code, message.to_owned()));
+    const LOST: &str = "the replica ended while it answered: a write may or may not have been applied";
     let mut inside = cluster.inside();
     let result = match fault {
         Fault::Busy => refuse(503, "busy", "the broker does not keep up"),
         Fault::NotYet => refuse(503, "not_yet", "this replica has not seen that much"),
         Fault::Nobody => refuse(503, "no_replica", "nobody is awake"),
+        Fault::LostBefore => refuse(503, "no_replica", LOST),
+        Fault::LostLate(after) => {
+            let (cluster, method) = (cluster.clone(), parts.method.to_string());
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(after)).await;
+                cluster.inside().answer(&method, &path, "", &body).expect("the late write is good");
+            });
+            refuse(503, "no_replica", LOST)
+        }
         Fault::TokenFull => refuse(400, "bad_context", "more than 16 writers"),
         Fault::StoreFull => refuse(507, "store_full", "operation 0: the store is full"),
         // Unwinding out of a handler closes the connection; this way nothing is printed.
@@ -155,11 +185,7 @@ async fn answer(State(cluster): State<Cluster>, request: Request) -> Response {
             let query = parts.uri.query().unwrap_or_default();
             let result = inside.answer(parts.method.as_str(), &path, query, &body);
             match fault {
-                Fault::Lost => refuse(
-                    503,
-                    "no_replica",
-                    "the replica ended while it answered: a write may or may not have been applied",
-                ),
+                Fault::Lost => refuse(503, "no_replica", LOST),
                 Fault::Unconfirmed => refuse(503, "unconfirmed", "the broker did not confirm in time"),
                 Fault::BreakAfter => std::panic::resume_unwind(Box::new(())),
                 _ => result,
@@ -185,7 +211,8 @@ async fn answer(State(cluster): State<Cluster>, request: Request) -> Response {
         Err((status, code, message)) => {
             response = response.status(status);
             // As the hosts do: what may have been applied is not to be repeated.
-            if status == 503 && !matches!(fault, Fault::Lost | Fault::Unconfirmed) {
+            let in_doubt = [Fault::Lost, Fault::LostBefore, Fault::Unconfirmed].contains(&fault);
+            if status == 503 && !in_doubt && !matches!(fault, Fault::LostLate(_)) {
                 response = response.header("retry-after", "1");
             }
             json!({"error": {"code": code, "message": message}}).to_string()
@@ -308,9 +335,13 @@ fn applied(value: Option<&Value>, type_name: &str, operation: &Value) -> Result<
             Ok(Value::from(held().into_iter().filter(|element| !removed.contains(element)).collect::<Vec<_>>()))
         }
         ("lwwregister", "set") => Ok(argument.clone()),
+        ("maxregister", "set") => {
+            let set = argument.as_u64().ok_or_else(bad_value)?;
+            Ok(Value::from(value.and_then(Value::as_u64).map_or(set, |held| held.max(set))))
+        }
         ("ewflag", "enable") => Ok(Value::from(true)),
         ("map", "update") => Ok(argument.clone()),
-        ("gcounter" | "pncounter" | "gset" | "orset" | "lwwregister" | "ewflag" | "map", _) => {
+        ("gcounter" | "pncounter" | "gset" | "orset" | "lwwregister" | "maxregister" | "ewflag" | "map", _) => {
             Err((422, "wrong_operation", format!("a {type_name} has no {verb}")))
         }
         _ => Err((400, "unknown_type", format!("there is no type {type_name}"))),

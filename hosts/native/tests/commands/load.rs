@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, Fault};
-use crate::program::{TemporaryFile, end, program, run, run_with_input};
+use crate::program::{TemporaryFile, end, program, run, run_with_input, signal};
 
 /// So many increments of one counter, a line each.
 fn increments(count: usize) -> String {
@@ -373,10 +373,4 @@ fn input_that_cannot_be_read_is_told() {
     run(&cluster.url(), &["load", "-", "--batch", "10001"]).failed(2, &["10000"]);
     run(&cluster.url(), &["load", "-", "--replica", "r9"]).failed(1, &["no_such_path"]);
     assert!(run_with_input(&cluster.url(), &["load", "-"], "").ok().starts_with("0 operations applied from 0 lines"));
-}
-
-/// Sends a signal to a process that this test started.
-fn signal(process: u32, name: &str) {
-    let sent = std::process::Command::new("kill").args([&format!("-{name}"), &process.to_string()]).status();
-    assert!(sent.expect("`kill` can be started").success());
 }

@@ -3,5 +3,7 @@
 
 mod client;
 mod cluster;
+mod ephemeral;
 mod load;
+mod mark;
 mod program;

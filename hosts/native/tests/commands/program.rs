@@ -75,6 +75,12 @@ pub fn end(child: Child) -> Ran {
     Ran::from(child.wait_with_output().expect("the program can be waited for"))
 }
 
+/// Sends a signal to a process that this test started.
+pub fn signal(process: u32, name: &str) {
+    let sent = Command::new("kill").args([&format!("-{name}"), &process.to_string()]).status();
+    assert!(sent.expect("`kill` can be started").success());
+}
+
 /// A file that is deleted with this value.
 pub struct TemporaryFile(pub PathBuf);
 
