@@ -68,8 +68,8 @@ impl Mark {
     }
 
     /// Reads the mark until it is at `goal` or beyond, or until the settling time is over; tells where it is. Only
-    /// replicas count that are complete, have seen the writes of `after`, and do not fall behind `known`, where the mark
-    /// has been before. If none does for long, `tell` is told why.
+    /// replicas count that are complete, have seen the writes of `after`, and do not fall behind `known`, where the
+    /// mark has been before. If none does for long, `tell` is told why.
     pub fn watch(
         &self,
         server: &Server,

@@ -74,8 +74,8 @@ impl fmt::Display for Stop {
             Self::Unreachable { reason } => write!(f, "the cluster is not reachable any more: {reason}"),
             Self::ForeignMark { line, lines } => write!(
                 f,
-                "the mark is at line {line}, but the input has only {lines} lines: it is the mark of another file, or of \
-                 this one before it was cut; take another key, or delete that"
+                "the mark is at line {line}, but the input has only {lines} lines: it is the mark of another file, or \
+                 of this one before it was cut; take another key, or delete that"
             ),
             Self::Input { reason } => write!(f, "the input cannot be read: {reason}"),
         }

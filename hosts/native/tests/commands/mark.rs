@@ -126,7 +126,8 @@ fn a_mark_that_cannot_be_read_for_a_while_is_asked_again() {
 
 #[test]
 fn readings_of_replicas_that_know_too_little_do_not_count() {
-    let spoils: [(fn(&Cluster), &str); 2] = [
+    type Spoil = fn(&Cluster);
+    let spoils: [(Spoil, &str); 2] = [
         (|cluster| cluster.inside().incomplete = true, "still being filled"),
         (|cluster| cluster.inside().data.clear(), "it is at line 0, although it was at 10 before"),
     ];
