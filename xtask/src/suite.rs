@@ -13,6 +13,9 @@ use crate::tally::{LineCounter, Tally};
 use crate::toolchain::{Kind, Toolchain};
 use crate::workspace::Workspace;
 
+/// The environment variable that tells tests to write their golden files anew.
+const BLESS_VARIABLE: &str = "DAYFLY_BLESS";
+
 /// A run of the suite.
 pub struct Suite<'a> {
     workspace: &'a Workspace,
@@ -77,7 +80,13 @@ impl<'a> Suite<'a> {
             command::run(on_hosts("build").args(["--release", "--bins", "--tests"]))
         })?;
         self.step("tests of engine, program and scenarios", |suite| {
-            suite.tests(on_hosts("test").args(["--release", "--no-fail-fast"]))
+            let mut test = on_hosts("test");
+            // Removed too: a variable that was left set must not turn comparisons off.
+            match suite.bless {
+                true => test.env(BLESS_VARIABLE, "1"),
+                false => test.env_remove(BLESS_VARIABLE),
+            };
+            suite.tests(test.args(["--release", "--no-fail-fast"]))
         })
     }
 

@@ -46,8 +46,8 @@ pub enum Body {
     Ask(Ask),
     /// A piece of the answer to one.
     Answer(Answer),
-    /// Members, for a newcomer.
-    Members(Vec<Record>),
+    /// Members, for a newcomer; of each, whether it has the whole database, as far as the sender has heard.
+    Members(Vec<(Record, bool)>),
 }
 
 /// A request for repair. The answering side keeps nothing of it.
@@ -148,7 +148,10 @@ impl Frame {
             }
             Body::Members(records) => {
                 out.byte(4);
-                records.iter().for_each(|record| record.write(&mut out));
+                for (record, complete) in records {
+                    record.write(&mut out);
+                    out.flag(*complete);
+                }
             }
         }
         out.into_bytes()
@@ -177,7 +180,7 @@ impl Frame {
             4 => {
                 let mut records = Vec::new();
                 while !reader.is_empty() {
-                    records.push(Record::read(&mut reader)?);
+                    records.push((Record::read(&mut reader)?, reader.flag()?));
                 }
                 Body::Members(records)
             }

@@ -87,8 +87,12 @@ pub struct Member {
     pub record: Record,
     /// Whether it said, when last heard, that it has the whole database.
     pub complete: bool,
-    /// The root that it had when last heard.
+    /// The root that it last told.
     pub root: Option<Digest>,
+    /// The root that it had when all of its state was last known to be here as well.
+    pub included: Option<Digest>,
+    /// Whether it did not answer, and nothing was heard of it since.
+    pub is_silent: bool,
 }
 
 /// The table of members, oneself included.
@@ -124,18 +128,56 @@ impl Members {
             }
         } else if self.table.len() < MEMBERS_MAX {
             let name = record.name.clone();
-            self.table.insert(name, Member { record, complete: false, root: None });
+            self.table.insert(name, Member { record, complete: false, root: None, included: None, is_silent: false });
         } else {
             self.refused += 1;
         }
     }
 
-    /// Takes note of what a member said of its state in a frame.
-    pub fn heard(&mut self, name: &str, complete: bool, root: Digest) {
+    /// Joins a record that another member told, with what that one knew of its state.
+    pub fn observe_told(&mut self, record: Record, complete: bool, now: Timestamp) {
+        let name = record.name.clone();
+        self.observe(record, now);
+        // What it told itself counts more.
+        if let Some(member) = self.table.get_mut(&name).filter(|member| member.root.is_none()) {
+            member.complete = complete;
+        }
+    }
+
+    /// Takes note of a frame of a member: whether it has the whole database, and its root, if that is worth comparing.
+    pub fn heard(&mut self, name: &str, complete: bool, root: Option<Digest>) {
         if let Some(member) = self.table.get_mut(name) {
             member.complete = complete;
-            member.root = Some(root);
+            member.root = root.or(member.root);
+            member.is_silent = false;
         }
+    }
+
+    /// All that a member had when it told this root is here.
+    pub fn include(&mut self, name: &str, root: Digest) {
+        if let Some(member) = self.table.get_mut(name) {
+            member.included = Some(root);
+        }
+    }
+
+    /// A member does not answer: what it may know cannot be had until it is heard again.
+    pub fn silence(&mut self, name: &str) {
+        if let Some(member) = self.table.get_mut(name) {
+            member.is_silent = true;
+        }
+    }
+
+    /// Awake members, without `own`, that may know something which a state with this root does not.
+    pub fn with_news<'a>(
+        &'a self,
+        own: &'a str,
+        own_root: Digest,
+        now: Timestamp,
+    ) -> impl Iterator<Item = &'a Member> + 'a {
+        self.awake_peers(own, now).filter(move |member| {
+            let is_told = member.root.is_some_and(|root| root != own_root && member.included != Some(root));
+            is_told && !member.is_silent
+        })
     }
 
     /// Forgets a member whose inbox is gone.

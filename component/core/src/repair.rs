@@ -10,11 +10,14 @@
 
 use std::collections::VecDeque;
 
+use crate::digest::Digest;
 use crate::dot::Dot;
 use crate::effect::Route;
 use crate::frame::{Answer, Ask, Want};
+use crate::holdback::Holdback;
 use crate::intervals::DotSet;
 use crate::store::{Range, Ranges, Store};
+use crate::suspicion::Suspicion;
 use crate::time::{Timestamp, Turn};
 
 /// Sessions under way at once; further ranges wait.
@@ -32,10 +35,10 @@ const PATIENCE_MAX_MS: u64 = 8_000;
 const TRIES_MAX: u32 = 5;
 /// How many times a newcomer waits for those who said that they have the database.
 const WAITS_MAX: u32 = 10;
-/// How long roots may differ before a repair begins: longer than frames are under way.
-const SETTLE_MS: u64 = 500;
-/// The longest pause between repairs that find nothing.
-const PAUSE_MAX_MS: u64 = 16_000;
+/// A peer that was asked for its news so many times in vain is not asked again before it is heard.
+const NEWS_TRIES_MAX: u32 = 3;
+/// How soon a peer that gave a sign of life is asked again what it has not answered.
+const RENEW_MS: u64 = 500;
 
 /// What a session asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +67,8 @@ struct Session {
     is_begun: bool,
     /// Whether it asks for the members as well.
     members: bool,
+    /// Who has answered so far, with its root; `None` once there was another, or another root.
+    source: Option<(String, Digest)>,
 }
 
 /// Names of awake members.
@@ -73,6 +78,8 @@ pub struct Peers {
     pub complete: Vec<String>,
     /// The others.
     pub others: Vec<String>,
+    /// Those of all that may know something that is not here.
+    pub with_news: Vec<String>,
 }
 
 impl Peers {
@@ -86,13 +93,6 @@ impl Peers {
     fn contains(&self, name: &String) -> bool {
         self.complete.contains(name) || self.others.contains(name)
     }
-}
-
-/// A difference that was noticed, to be looked into if it lasts.
-#[derive(Clone, Debug)]
-struct Suspicion {
-    peer: String,
-    check_at: Timestamp,
 }
 
 /// Bounds from the configuration.
@@ -113,11 +113,12 @@ pub struct Repair {
     /// Whether this replica has the whole database, as far as it can know.
     complete: bool,
     sessions: Vec<Session>,
-    /// Ranges that wait for a session.
-    backlog: VecDeque<(Kind, Range)>,
-    suspicion: Option<Suspicion>,
-    /// The pause before the next repair; grows while repairs find nothing.
-    pause_ms: u64,
+    /// Ranges that wait for a session, and who is to be asked; `None`: any peer.
+    backlog: VecDeque<(Kind, Range, Option<String>)>,
+    held: Holdback,
+    suspicion: Suspicion,
+    /// Peers that did not answer.
+    silent: Vec<String>,
     /// When a newcomer stops waiting for somebody to hand it the database.
     give_up_at: Option<Timestamp>,
     /// Whether a replica that has the whole database has answered this newcomer.
@@ -144,8 +145,9 @@ impl Repair {
             complete: true,
             sessions: Vec::new(),
             backlog: VecDeque::new(),
-            suspicion: None,
-            pause_ms: SETTLE_MS,
+            held: Holdback::default(),
+            suspicion: Suspicion::default(),
+            silent: Vec::new(),
             give_up_at: None,
             was_served: false,
             heard_at: None,
@@ -191,7 +193,7 @@ impl Repair {
     pub fn due(&self) -> Option<Timestamp> {
         let has_room = self.sessions.len() < SESSIONS_MAX && !self.backlog.is_empty();
         let renew = self.sessions.iter().map(|session| session.renew_at).chain(has_room.then_some(Timestamp(0))).min();
-        let check = self.suspicion.as_ref().filter(|_| self.is_idle()).map(|suspicion| suspicion.check_at);
+        let check = self.suspicion.due().filter(|_| self.is_idle());
         let give_up = self.give_up_at.filter(|_| !self.complete);
         [renew, check, give_up].into_iter().flatten().min()
     }
@@ -204,27 +206,25 @@ impl Repair {
             return;
         }
         self.give_up_at = Some(turn.now.plus_ms(self.bounds.bootstrap_ms));
+        self.held.forget();
         let kind = if store.is_empty() { Kind::Fetch } else { Kind::Sketch };
         self.open(kind, Ranges::all(), None, turn);
         self.sessions.iter_mut().for_each(|session| session.members = true);
     }
 
-    /// A peer's root differs from ours although all its frames should be here soon.
-    pub fn suspect(&mut self, peer: &str, turn: &mut Turn<'_>) {
-        if self.suspicion.is_none() {
-            // Spread, so that not all that missed the same frame ask the same peer at the same time.
-            let spread_ms = (turn.chance)() % SETTLE_MS;
-            let check_at = turn.now.plus_ms(self.pause_ms + spread_ms);
-            self.suspicion = Some(Suspicion { peer: peer.to_owned(), check_at });
-        }
+    /// Whether a difference was noticed that may have to be looked into.
+    pub fn is_suspicious(&self) -> bool {
+        self.suspicion.due().is_some()
     }
 
-    /// This peer's root is ours. What another peer knows may be missing all the same.
+    /// A peer's root differs from ours although all its frames should be here soon.
+    pub fn suspect(&mut self, peer: &str, turn: &mut Turn<'_>) {
+        self.suspicion.suspect(peer, turn);
+    }
+
+    /// A peer's root equals ours.
     pub fn agree(&mut self, peer: &str) {
-        if self.suspicion.as_ref().is_some_and(|suspicion| suspicion.peer == peer) {
-            self.suspicion = None;
-        }
-        self.pause_ms = SETTLE_MS;
+        self.suspicion.agree(peer);
     }
 
     /// A member's inbox is gone: ask somebody else, now.
@@ -235,9 +235,22 @@ impl Repair {
                 session.renew_at = now;
             }
         }
-        if self.suspicion.as_ref().is_some_and(|suspicion| suspicion.peer == name) {
-            self.suspicion = None;
+    }
+
+    /// A peer gave a sign of life: a question to it that nobody has answered is asked again soon, and not given up.
+    pub fn hear(&mut self, peer: &str, now: Timestamp) {
+        for session in self.sessions.iter_mut().filter(|session| session.tries > 1) {
+            if session.peer.as_deref() == Some(peer) {
+                session.tries = 1;
+                session.patience_ms = PATIENCE_MS;
+                session.renew_at = session.renew_at.min(now.plus_ms(RENEW_MS));
+            }
         }
+    }
+
+    /// The peers that did not answer since this was last asked.
+    pub fn take_silent(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.silent)
     }
 
     fn open(&mut self, kind: Kind, pending: Ranges, peer: Option<String>, turn: &mut Turn<'_>) {
@@ -252,6 +265,7 @@ impl Repair {
             useful: false,
             is_begun: false,
             members: false,
+            source: None,
         });
     }
 
@@ -259,33 +273,41 @@ impl Repair {
     pub fn tick(&mut self, turn: &mut Turn<'_>, store: &Store, peers: &Peers) -> Vec<(Route, Ask)> {
         let now = turn.now;
         self.give_up_waiting(now, peers);
-        if self.is_idle()
-            && self.suspicion.as_ref().is_some_and(|suspicion| suspicion.check_at <= now)
-            && let Some(suspicion) = self.suspicion.take()
-        {
-            // It compares everything, so it makes good what was given up.
-            self.was_given_up = false;
-            let kind = if store.is_empty() { Kind::Fetch } else { Kind::Sketch };
-            self.open(kind, Ranges::all(), Some(suspicion.peer), turn);
+        if self.is_idle() && self.suspicion.take_due(now) {
+            let nth = (turn.chance)().checked_rem(peers.with_news.len() as u64);
+            if let Some(peer) = nth.map(|nth| peers.with_news[nth as usize].clone()) {
+                // It compares everything, so it makes good what was given up.
+                self.was_given_up = false;
+                self.held.forget();
+                let kind = if store.is_empty() { Kind::Fetch } else { Kind::Sketch };
+                self.open(kind, Ranges::all(), Some(peer), turn);
+            }
         }
         while self.sessions.len() < SESSIONS_MAX
-            && let Some((kind, range)) = self.backlog.pop_front()
+            && let Some((kind, range, peer)) = self.backlog.pop_front()
         {
-            let peer = peers.pick(turn);
+            let peer = peer.or_else(|| peers.pick(turn));
             self.open(kind, Ranges::from_iter([range]), peer, turn);
         }
         let mut asks = Vec::new();
         let complete = self.complete;
-        let was_given_up = &mut self.was_given_up;
+        let (was_given_up, silent) = (&mut self.was_given_up, &mut self.silent);
         self.sessions.retain(|session| {
-            let given_up = session.renew_at <= now && session.tries >= TRIES_MAX && complete;
-            *was_given_up |= given_up && session.is_begun;
+            // Who is asked for news is not replaced by another, who may not have them.
+            let tries_max = if session.kind == Kind::Sketch { NEWS_TRIES_MAX } else { TRIES_MAX };
+            let given_up = session.renew_at <= now && session.tries >= tries_max && complete;
+            if given_up {
+                *was_given_up |= session.is_begun;
+                silent.extend(session.peer.clone().filter(|_| session.kind == Kind::Sketch));
+            }
             !given_up
         });
         let bounds = self.bounds;
         for session in self.sessions.iter_mut().filter(|session| session.renew_at <= now) {
             if session.tries > 0 || session.peer.as_ref().is_some_and(|peer| !peers.contains(peer)) {
-                session.peer = peers.pick(turn);
+                if !(complete && session.kind == Kind::Sketch && session.peer.is_some()) {
+                    session.peer = peers.pick(turn);
+                }
                 session.patience_ms = (session.patience_ms * 2).min(PATIENCE_MAX_MS);
             }
             session.tries += 1;
@@ -330,14 +352,37 @@ impl Repair {
         self.give_up_at = None;
     }
 
+    /// Takes note of the removals in a piece of an answer, which have not been done. Gives those to be done now: all, when
+    /// this piece ends what is under way and all pieces were of one replica's state.
+    pub fn hold_back(&mut self, answer: &Answer, from: &str, incarnation: u64, removals: &DotSet) -> DotSet {
+        let Some(session) = self.sessions.iter().find(|session| session.id == answer.session) else {
+            // It came late. What it would remove shows at the next comparison.
+            return DotSet::default();
+        };
+        self.held.add(from, incarnation, removals);
+        let mut pending = session.pending.clone();
+        pending.remove(answer.covers);
+        let is_end = self.sessions.len() == 1 && self.backlog.is_empty() && pending.is_empty() && !answer.undecoded;
+        if is_end && !self.was_given_up { self.held.release() } else { DotSet::default() }
+    }
+
     /// Takes note of a piece of an answer whose chunk has been joined: from whom it came, whether the sender has the
     /// whole database, whether it changed anything, and whether the roots are equal now.
-    pub fn answered(&mut self, answer: &Answer, reply: Reply<'_>, turn: &mut Turn<'_>, store: &Store) {
+    ///
+    /// Gives the peer, with its root, of whose state all is here now, if a session ended that tells.
+    pub fn answered(
+        &mut self,
+        answer: &Answer,
+        reply: Reply<'_>,
+        turn: &mut Turn<'_>,
+        store: &Store,
+    ) -> Option<(String, Digest)> {
+        let mut included = None;
         self.received_bytes += reply.bytes as u64;
         self.heard_at = Some(turn.now);
         let Some(at) = self.sessions.iter().position(|session| session.id == answer.session) else {
             // A piece that came late: joined all the same.
-            return;
+            return None;
         };
         self.was_served |= reply.complete;
         if reply.equal {
@@ -349,10 +394,12 @@ impl Repair {
             if reply.complete {
                 self.finish_bootstrap();
             }
-            return;
+            return Some((reply.from.to_owned(), reply.root));
         }
         let session = &mut self.sessions[at];
         session.useful |= reply.changed;
+        let source = (reply.from.to_owned(), reply.root);
+        session.source = Some(source).filter(|source| !session.is_begun || session.source.as_ref() == Some(source));
         session.is_begun = true;
         self.is_partial = true;
         session.tries = 0;
@@ -368,13 +415,13 @@ impl Repair {
         }
         if session.pending.is_empty() {
             let session = self.sessions.swap_remove(at);
-            // A session that brought nothing although the roots differ: the peer lacks something of ours and will find
-            // out by itself, so asking again soon is no use.
-            self.pause_ms = if session.useful { SETTLE_MS } else { (self.pause_ms * 2).min(PAUSE_MAX_MS) };
+            included = session.source.filter(|_| session.kind == Kind::Sketch);
+            self.suspicion.looked(session.useful);
         } else if answer.undecoded && answer.last {
             self.sessions.swap_remove(at);
-            self.backlog
-                .extend(store.cut(Range::ALL, DESCRIBED_WEIGHT).into_iter().map(|range| (Kind::Describe, range)));
+            // All of this peer, so that the pieces go together.
+            let parts = store.cut(Range::ALL, DESCRIBED_WEIGHT).into_iter();
+            self.backlog.extend(parts.map(|range| (Kind::Describe, range, Some(reply.from.to_owned()))));
         } else if session.kind == Kind::Fetch && !answer.outline.is_empty() {
             self.split(at, &answer.outline);
         }
@@ -389,6 +436,7 @@ impl Repair {
                 self.suspect(reply.from, turn);
             }
         }
+        included
     }
 
     /// Cuts what a session still has to fetch, so that several peers are asked at once. The first part stays with it.
@@ -407,7 +455,7 @@ impl Repair {
         parts.sort_unstable_by(|a, b| b.cmp(a));
         let own = parts.remove(0);
         session.pending = Ranges::from_iter([own]);
-        self.backlog.extend(parts.into_iter().map(|part| (Kind::Fetch, part)));
+        self.backlog.extend(parts.into_iter().map(|part| (Kind::Fetch, part, None)));
     }
 }
 
@@ -418,6 +466,8 @@ pub struct Reply<'a> {
     pub from: &'a str,
     /// Whether the sender has the whole database.
     pub complete: bool,
+    /// The sender's root.
+    pub root: Digest,
     /// Whether joining it changed the state.
     pub changed: bool,
     /// Whether the roots are equal now.

@@ -12,7 +12,8 @@ use crate::dot::{Era, Seq, WriterId};
 use crate::effect::{Effects, Frame as Outgoing, FrameId, Receipt, Route};
 use crate::frame::{Body, Frame, HEADER_MAX_BYTES, Refused, Want};
 use crate::http::{Request, Response};
-use crate::member::{LEASE_MAX_MS, Members, Presence, Record};
+use crate::intervals::DotSet;
+use crate::member::{LEASE_MAX_MS, Member, Members, Presence, Record};
 use crate::outbox::{Outbox, Written};
 use crate::refusal::Refusal;
 use crate::repair::{Bounds, Peers, Repair, Reply};
@@ -48,8 +49,8 @@ pub struct Replica {
     last_call: Timestamp,
     /// When to tell the root once more.
     beat_at: Option<Timestamp>,
-    /// The root that was last heard from a peer.
-    heard_root: Option<Digest>,
+    /// Whether it has told since that it has the whole database: till then nobody compares with its root.
+    has_told_complete: bool,
     /// Writes of an earlier incarnation, to be done again once the database is back, unless they went out after all.
     to_redo: Vec<Written>,
     counts: Counts,
@@ -115,7 +116,7 @@ impl Replica {
             has_left: false,
             last_call: turn.now,
             beat_at: None,
-            heard_root: None,
+            has_told_complete: config.bootstrap_ms == 0,
             to_redo: Vec::new(),
             counts: Counts::default(),
             config,
@@ -263,7 +264,7 @@ impl Replica {
         let mut parts = Vec::new();
         for (block, range) in self.store.changed_since(since) {
             for piece in self.store.walk_down(range, None, usize::MAX).filter(|piece| !piece.chunk.is_empty()) {
-                let key = format!("{:032x}-{block:x}", range.low.writer.0);
+                let key = format!("{:032x}-{block:x}", { range.low.writer.0 });
                 parts.push(Part { key, chunk: piece.chunk.encode() });
             }
         }
@@ -297,7 +298,7 @@ impl Replica {
         let bootstrap_ms = self.config.bootstrap_ms.max(1000);
         self.repair = Self::new_repair(&Config { bootstrap_ms, ..self.config.clone() });
         self.beat_at = None;
-        self.heard_root = None;
+        self.has_told_complete = false;
         if self.is_awake {
             self.repair.wake(turn, &self.store);
         }
@@ -312,6 +313,10 @@ impl Replica {
         }
         let again = self.outbox.resend(turn.now);
         again.iter().for_each(|frame| self.count_sent(frame));
+        if !again.is_empty() {
+            // They tell a root of long ago.
+            self.beat_at = Some(turn.now.plus_ms(CLOSING_BEAT_MS));
+        }
         frames.extend(again);
         if self.is_awake {
             if self.repair.due().is_some_and(|due| due <= turn.now) {
@@ -320,10 +325,18 @@ impl Replica {
                     let ttl_ms = u32::try_from(Timestamp(ask.until_ms).since_ms(turn.now)).ok();
                     frames.push(self.frame(route, Body::Ask(ask), ttl_ms, turn));
                 }
+                for name in self.repair.take_silent() {
+                    self.members.silence(&name);
+                    self.look_further(turn);
+                }
             }
             if self.repair.is_complete() && !self.to_redo.is_empty() {
                 self.redo(frames, turn);
             }
+        }
+        if self.is_awake && self.repair.is_complete() && !self.has_told_complete {
+            self.has_told_complete = true;
+            self.beat_at = Some(turn.now);
         }
         if self.beat_at.is_some_and(|at| at <= turn.now) {
             self.beat_at = None;
@@ -341,7 +354,7 @@ impl Replica {
             frames,
             next_tick,
             serve_anyone: self.is_awake && self.repair.is_complete(),
-            quiet: self.agrees()
+            quiet: !self.repair.is_suspicious()
                 && self.repair.is_complete()
                 && self.repair.is_idle()
                 && self.outbox.is_settled()
@@ -411,6 +424,7 @@ impl Replica {
             let list = if member.complete { &mut peers.complete } else { &mut peers.others };
             list.push(member.record.name.clone());
         }
+        peers.with_news = self.news(now).map(|member| member.record.name.clone()).collect();
         peers
     }
 
@@ -422,10 +436,13 @@ impl Replica {
             self.counts.own += 1;
             return;
         }
-        let from = sender.name.clone();
+        let (from, incarnation) = (sender.name.clone(), sender.incarnation);
         if from != self.name {
             self.members.observe(sender, turn.now);
-            self.members.heard(&from, complete, root);
+            // A replica that has just woken tells a root as old as its sleep.
+            let is_fresh = !matches!(body, Body::Wake);
+            self.members.heard(&from, complete, is_fresh.then_some(root));
+            self.repair.hear(&from, turn.now);
         }
         match body {
             Body::Wake => {}
@@ -456,44 +473,80 @@ impl Replica {
                 }
             }
             Body::Answer(answer) => {
-                let changed = self.join(&answer.chunk, turn);
+                self.observe_clocks(&answer.chunk, turn);
+                let mut removals = DotSet::default();
+                let joined = self.store.join_piece(&answer.chunk, &mut removals);
+                let removals = self.repair.hold_back(&answer, &from, incarnation, &removals);
+                let changed = joined.changed() | self.store.remove(removals).changed();
                 let equal = self.store.root() == root;
-                let reply = Reply { from: &from, complete, changed, equal, bytes };
-                self.repair.answered(&answer, reply, turn, &self.store);
+                let reply = Reply { from: &from, complete, root, changed, equal, bytes };
+                if let Some((peer, root)) = self.repair.answered(&answer, reply, turn, &self.store) {
+                    self.members.include(&peer, root);
+                }
                 // A piece in the midst of an answer says nothing about the whole.
                 if answer.last && self.repair.is_idle() {
                     self.compare(&from, complete, root, turn);
+                    self.look_further(turn);
                 }
             }
-            Body::Members(records) => records.into_iter().for_each(|record| self.members.observe(record, turn.now)),
+            Body::Members(records) => {
+                // Nobody tells anybody of themselves.
+                for (record, complete) in records.into_iter().filter(|(record, _)| record.name != self.name) {
+                    self.members.observe_told(record, complete, turn.now);
+                }
+            }
         }
     }
 
     /// Compares a peer's root with ours.
     fn compare(&mut self, from: &str, complete: bool, root: Digest, turn: &mut Turn<'_>) {
-        if complete {
-            self.heard_root = Some(root);
-        }
         if root == self.store.root() {
+            self.members.include(from, root);
             self.repair.agree(from);
-        } else if complete || !self.repair.is_complete() {
+        } else if (complete || !self.repair.is_complete())
+            && self.members.get(from).is_none_or(|member| member.included != Some(root))
+        {
             self.repair.suspect(from, turn);
         }
     }
 
+    /// Looks for others that may know more, once a repair has ended.
+    fn look_further(&mut self, turn: &mut Turn<'_>) {
+        let next = self.news(turn.now).next().map(|member| member.record.name.clone());
+        if let Some(next) = next {
+            self.repair.suspect(&next, turn);
+        }
+    }
+
+    /// The awake members that may know something that is not here.
+    fn news(&self, now: Timestamp) -> impl Iterator<Item = &Member> + '_ {
+        let of_all = !self.repair.is_complete();
+        let news = self.members.with_news(&self.name, self.store.root(), now);
+        news.filter(move |member| of_all || member.complete)
+    }
+
     fn join(&mut self, chunk: &Chunk, turn: &Turn<'_>) -> bool {
+        self.observe_clocks(chunk, turn);
+        self.store.join(chunk).changed()
+    }
+
+    fn observe_clocks(&mut self, chunk: &Chunk, turn: &Turn<'_>) {
         for entry in chunk.parts.iter().flat_map(|part| &part.entries) {
             if chunk.cells[entry.cell as usize].leaf == DataType::LwwRegister {
                 self.clock.observe(Stamp::of_payload(&entry.payload), turn.now);
             }
         }
-        self.store.join(chunk).changed()
     }
 
     fn send_members(&mut self, to: &str, frames: &mut Vec<Outgoing>, turn: &Turn<'_>) {
-        let records: Vec<Record> = self.members.current(turn.now).map(|member| member.record.clone()).collect();
-        // A record takes at most 190 bytes.
-        for records in records.chunks((self.config.frame_bytes / 190) as usize) {
+        let own_complete = self.repair.is_complete();
+        let told = |member: &Member| {
+            let is_own = member.record.name == self.name;
+            (member.record.clone(), if is_own { own_complete } else { member.complete })
+        };
+        let records: Vec<(Record, bool)> = self.members.current(turn.now).map(told).collect();
+        // A record takes at most 191 bytes.
+        for records in records.chunks((self.config.frame_bytes / 191) as usize) {
             frames.push(self.frame(Route::One(to.to_owned()), Body::Members(records.to_vec()), Some(60_000), turn));
         }
     }
@@ -506,7 +559,7 @@ impl Replica {
         frames: &mut Vec<Outgoing>,
         turn: &mut Turn<'_>,
     ) -> Result<(Answer, Option<FrameId>), Refusal> {
-        if call.after.is_some_and(|token| !self.has_all_of(&token)) {
+        if call.after.is_some_and(|token| !self.has_all_of(&token, turn.now)) {
             return Err(Refusal::NotYet);
         }
         let answer = match call.kind {
@@ -543,18 +596,16 @@ impl Replica {
     }
 
     /// Whether what this token names is here, with all that its writers wrote before.
-    fn has_all_of(&self, token: &Token) -> bool {
+    fn has_all_of(&self, token: &Token, now: Timestamp) -> bool {
         // In the midst of a repair a dot may be here before the removals that came with it.
         if self.repair.is_partial() {
             return false;
         }
-        // A gap that agreeing replicas share is nobody's to fill: its writer died before it got the write out.
-        token.is_covered_by(&self.store) || (token.is_seen_by(&self.store) && self.agrees())
-    }
-
-    /// Whether the state equals the last one that was heard of.
-    fn agrees(&self) -> bool {
-        self.heard_root.is_none_or(|root| root == self.store.root())
+        // A gap may be filled as long as a frame of its writer can still come out of somebody's inbox or memory: a writer
+        // is used for an hour, and what is older than the retention is no more.
+        let span_ms = WRITER_MAX_MS + self.config.retention_ms + self.config.skew_ms;
+        token.is_seen_by(&self.store)
+            && token.uncovered_by(&self.store).all(|writer| writer.era().end().plus_ms(span_ms) < now)
     }
 
     fn write(
@@ -569,10 +620,8 @@ impl Replica {
             return Err(Refusal::Busy);
         }
         let writer = self.own_writer(turn);
-        // Refused before anything is applied; the real sequence number is put in below.
-        let mut own = Token::default();
-        own.insert(writer, Seq(1));
-        context.clone().join(&own)?;
+        // Refused before anything is applied.
+        context.check_room(writer)?;
         let first = operations.first().map(|(name, data_type, _)| (name.clone(), *data_type));
         let count = operations.len();
         let after = self.apply(operations, kind == WriteAnswer::Batch, frames, turn)?;

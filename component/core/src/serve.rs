@@ -27,13 +27,12 @@ pub fn serve(store: &Store, ask: &Ask, fill_bytes: usize) -> Served {
             for range in ranges.iter().rev() {
                 gather(store, ask.session, range, None, fill_bytes, budget, &mut answers);
             }
-            let unfinished =
-                answers.last().is_some_and(|last| ranges.iter().next().is_some_and(|r| r.low < last.covers.low));
-            if unfinished && let Some(first) = answers.first_mut() {
-                first.outline = outline(
-                    store,
-                    ranges.iter().map(|range| Range { high: range.high.min(first.covers.low), ..range }),
-                );
+            let end = answers.last().map(|last| last.covers.low);
+            let is_unfinished = end.zip(ranges.iter().next()).is_some_and(|(end, lowest)| lowest.low < end);
+            if is_unfinished && let (Some(first), Some(end)) = (answers.first_mut(), end) {
+                // Of what this answer does not bring: the other pieces of it are under way.
+                let rest = ranges.iter().map(|range| Range { high: range.high.min(end), ..range });
+                first.outline = outline(store, rest);
             }
             Served { answers: mark_last(answers), knows_more: false }
         }

@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 use crate::blocks::{Blocks, Position};
 use crate::cell::{Cell, DataType};
-use crate::chunk::{Chunk, ChunkEntry};
+use crate::chunk::{Chunk, ChunkEntry, ChunkPart};
 use crate::digest::Digest;
 use crate::dot::{Dot, Seq, WriterId};
 use crate::intervals::{DotSet, Intervals};
@@ -281,6 +281,23 @@ impl Store {
 
     /// Joins a chunk: a dot that both have is live only where both have it live; a dot that was not seen is taken over.
     pub fn join(&mut self, chunk: &Chunk) -> Joined {
+        self.join_but(chunk, None)
+    }
+
+    /// Joins a chunk that is a piece of something larger, but for its removals, which it adds to `removals`: what took the
+    /// place of a removed entry may be in another piece, and if that never comes the entry must not be lost.
+    pub fn join_piece(&mut self, chunk: &Chunk, removals: &mut DotSet) -> Joined {
+        self.join_but(chunk, Some(removals))
+    }
+
+    /// Drops these entries, of which all that took their place is here.
+    pub fn remove(&mut self, dots: DotSet) -> Joined {
+        let parts =
+            dots.iter().map(|(writer, context)| ChunkPart { writer, context: context.clone(), entries: Vec::new() });
+        self.join(&Chunk { cells: Vec::new(), parts: parts.collect() })
+    }
+
+    fn join_but(&mut self, chunk: &Chunk, mut removals: Option<&mut DotSet>) -> Joined {
         let mut joined = Joined::default();
         for part in &chunk.parts {
             let index = self.writer(part.writer);
@@ -290,8 +307,15 @@ impl Store {
                 let incoming = &part.entries[first..first + count];
                 if self.writers[index as usize].seen.intersects(low, high) {
                     for slot in self.absent_from(index, (low, high), incoming) {
-                        self.unlink(slot);
-                        joined.removed += 1;
+                        match &mut removals {
+                            Some(removals) => {
+                                removals.insert_span(part.writer, self.table.get(slot).seq, self.table.get(slot).seq);
+                            }
+                            None => {
+                                self.unlink(slot);
+                                joined.removed += 1;
+                            }
+                        }
                     }
                 }
                 for entry in incoming {
@@ -397,7 +421,8 @@ impl Store {
     /// Where an older one is here as well, the piece that tells of its end is still to come (a repair brings the newest
     /// first), and a sum over both would be over.
     fn share(&self, state: &CellState, place: Position, behind: Option<u32>, writer: u32, payload: &[u8]) -> i128 {
-        let of_writer = |slot: Option<u32>| slot.map(|slot| self.table.get(slot)).filter(|entry| entry.writer == writer);
+        let of_writer =
+            |slot: Option<u32>| slot.map(|slot| self.table.get(slot)).filter(|entry| entry.writer == writer);
         if of_writer(behind).is_some() {
             return 0;
         }

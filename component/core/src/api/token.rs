@@ -72,23 +72,36 @@ impl Token {
     /// Takes up what another token holds. If that makes too many writers it is refused, and the token is as before.
     pub fn join(&mut self, other: &Self) -> Result<(), Refusal> {
         let new = other.writers.keys().filter(|writer| !self.writers.contains_key(writer)).count();
-        if self.writers.len() + new > TOKEN_MAX_WRITERS {
-            return Err(Refusal::BadContext(format!(
-                "the context would hold more than {TOKEN_MAX_WRITERS} writers; leave out dayfly-context to begin anew"
-            )));
-        }
-        for (writer, seq) in other.iter() {
-            let greatest = self.writers.entry(writer).or_insert(seq);
-            *greatest = seq.max(*greatest);
-        }
+        self.check_room_for(new)?;
+        other.iter().for_each(|(writer, seq)| self.raise(writer, seq));
         Ok(())
     }
 
-    /// Takes up a writer's sequence number, which is at least 1. There must be room for the writer: [`Token::join`]
-    /// tells, before anything is written that could then not be answered.
+    /// Whether [`Token::insert`] can take up this writer: to be asked before anything is written that could then not be
+    /// answered.
+    pub fn check_room(&self, writer: WriterId) -> Result<(), Refusal> {
+        self.check_room_for(usize::from(!self.writers.contains_key(&writer)))
+    }
+
+    fn check_room_for(&self, new_writers: usize) -> Result<(), Refusal> {
+        if self.writers.len() + new_writers <= TOKEN_MAX_WRITERS {
+            return Ok(());
+        }
+        Err(Refusal::BadContext(format!(
+            "the context would hold more than {TOKEN_MAX_WRITERS} writers; leave out dayfly-context to begin anew"
+        )))
+    }
+
+    /// Takes up a writer's sequence number, which is at least 1. There must be room: see [`Token::check_room`].
     pub fn insert(&mut self, writer: WriterId, seq: Seq) {
         assert!(seq.0 > 0, "sequences begin at 1");
-        self.join(&Self { writers: BTreeMap::from([(writer, seq)]) }).expect("the caller has made sure of room");
+        self.raise(writer, seq);
+        assert!(self.writers.len() <= TOKEN_MAX_WRITERS, "the caller has made sure of room");
+    }
+
+    fn raise(&mut self, writer: WriterId, seq: Seq) {
+        let greatest = self.writers.entry(writer).or_insert(seq);
+        *greatest = seq.max(*greatest);
     }
 
     /// Whether this state has seen each of the dots. (Earlier dots of the same writers can still be missing, see
@@ -97,9 +110,11 @@ impl Token {
         self.iter().all(|(writer, seq)| store.has_seen(Dot { writer, seq }))
     }
 
-    /// Whether this state has seen each of the dots and all before them of the same writers.
-    pub fn is_covered_by(&self, store: &Store) -> bool {
-        self.iter().all(|(writer, seq)| store.seen(writer).is_some_and(|seen| seen.covers(1, seq.0)))
+    /// The writers of which this state has not seen all dots up to the one named.
+    pub fn uncovered_by<'a>(&'a self, store: &'a Store) -> impl Iterator<Item = WriterId> + 'a {
+        let uncovered =
+            |(writer, seq): &(WriterId, Seq)| !store.seen(*writer).is_some_and(|seen| seen.covers(1, seq.0));
+        self.iter().filter(uncovered).map(|(writer, _)| writer)
     }
 }
 

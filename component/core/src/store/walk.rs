@@ -174,11 +174,18 @@ impl Store {
     }
 }
 
+/// What is gathered of one writer; both lists descend.
+struct GatheredPart {
+    writer: WriterId,
+    spans: Vec<(u64, u64)>,
+    slots: Vec<u32>,
+}
+
 /// A chunk in the making, from the greatest dot down.
 struct Gathered<'a> {
     store: &'a Store,
-    /// Writer, intervals and entries (slots), all descending.
-    parts: Vec<(WriterId, Vec<(u64, u64)>, Vec<u32>)>,
+    /// Descending.
+    parts: Vec<GatheredPart>,
     /// The cells that were counted.
     cells: BTreeSet<u32>,
     bytes: usize,
@@ -202,9 +209,9 @@ impl Gathered<'_> {
             return Some(Dot { writer: id, seq: Seq(high.saturating_add(1)) });
         }
         self.bytes += PART_BYTES;
-        self.parts.push((id, Vec::new(), Vec::new()));
+        self.parts.push(GatheredPart { writer: id, spans: Vec::new(), slots: Vec::new() });
         for (low, high) in spans.iter().rev() {
-            let is_first = self.parts.last().is_some_and(|part| part.1.is_empty());
+            let is_first = self.parts.last().is_some_and(|part| part.spans.is_empty());
             if self.bytes + INTERVAL_BYTES > self.fill_bytes && !is_first {
                 return Some(Dot { writer: id, seq: Seq(high + 1) });
             }
@@ -215,21 +222,21 @@ impl Gathered<'_> {
                 let entry = self.store.table.get(slot);
                 let cost = self.cost(entry.cell, entry.payload.len());
                 let part = self.parts.last_mut().expect("pushed above");
-                let nothing_yet = self.bytes <= CHUNK_BYTES + PART_BYTES + INTERVAL_BYTES && part.2.is_empty();
+                let nothing_yet = self.bytes <= CHUNK_BYTES + PART_BYTES + INTERVAL_BYTES && part.slots.is_empty();
                 if self.bytes + cost > self.fill_bytes && !nothing_yet {
                     if entry.seq < high {
-                        part.1.push((entry.seq + 1, high));
+                        part.spans.push((entry.seq + 1, high));
                     }
-                    if part.1.is_empty() {
+                    if part.spans.is_empty() {
                         self.parts.pop();
                     }
                     return Some(Dot { writer: id, seq: Seq(entry.seq + 1) });
                 }
-                part.2.push(slot);
+                part.slots.push(slot);
                 self.bytes += cost;
                 self.cells.insert(entry.cell);
             }
-            self.parts.last_mut().expect("pushed above").1.push((low, high));
+            self.parts.last_mut().expect("pushed above").spans.push((low, high));
         }
         None
     }
@@ -254,10 +261,10 @@ impl Gathered<'_> {
             .parts
             .iter()
             .rev()
-            .map(|(writer, spans, slots)| ChunkPart {
-                writer: *writer,
-                context: spans.iter().rev().copied().collect(),
-                entries: slots.iter().rev().map(&mut entry).collect(),
+            .map(|part| ChunkPart {
+                writer: part.writer,
+                context: part.spans.iter().rev().copied().collect(),
+                entries: part.slots.iter().rev().map(&mut entry).collect(),
             })
             .collect();
         Chunk { cells, parts }

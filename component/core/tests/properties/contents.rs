@@ -46,7 +46,10 @@ impl Contents {
             }
             reads.entry((cell.name.to_string(), cell.key_type)).or_insert_with(|| {
                 let mut value = String::new();
-                assert!(types::read(store, &cell.name, cell.key_type, &mut value), "a cell of a key that does not exist");
+                assert!(
+                    types::read(store, &cell.name, cell.key_type, &mut value),
+                    "a cell of a key that does not exist"
+                );
                 value
             });
         }
@@ -91,12 +94,8 @@ impl Contents {
                 })
             })
             .collect();
-        let expected: Vec<_> = self
-            .entries
-            .iter()
-            .filter(|(dot, _)| chosen(**dot))
-            .map(|(dot, entry)| (*dot, entry.clone()))
-            .collect();
+        let expected: Vec<_> =
+            self.entries.iter().filter(|(dot, _)| chosen(**dot)).map(|(dot, entry)| (*dot, entry.clone())).collect();
         assert_eq!(live, expected, "a chunk has other entries than it should");
     }
 }

@@ -1,0 +1,115 @@
+//! What is encoded decodes to the same, and what decodes was encoded so: there is one encoding of each value.
+
+use dayfly_core::api::{TOKEN_MAX_WRITERS, Token};
+use dayfly_core::cell::{Cell, DataType};
+use dayfly_core::chunk::{Chunk, ChunkEntry, ChunkPart};
+use dayfly_core::codec::CodecError;
+use dayfly_core::dot::{Seq, WriterId};
+use dayfly_core::frame::{Frame, HEADER_MAX_BYTES, Refused, VERSION};
+use dayfly_core::intervals::Intervals;
+use proptest::prelude::*;
+
+use crate::contents::{Contents, store_of};
+use crate::wire::{CLUSTER, chunk, frame, mutate, mutations};
+
+fn token() -> impl Strategy<Value = Token> {
+    let writers =
+        prop::collection::btree_map(any::<u128>(), prop_oneof![1..300_u64, 1..=u64::MAX], 0..=TOKEN_MAX_WRITERS);
+    writers.prop_map(|writers| {
+        let mut token = Token::default();
+        writers.into_iter().for_each(|(writer, seq)| token.insert(WriterId(writer), Seq(seq)));
+        token
+    })
+}
+
+proptest! {
+    #[test]
+    fn chunks_come_back_from_their_bytes(chunk in chunk()) {
+        let bytes = chunk.encode();
+        let decoded = Chunk::decode(&bytes);
+        prop_assert_eq!(decoded.as_ref(), Ok(&chunk));
+        prop_assert_eq!(Contents::of(&store_of([&decoded.unwrap()])), Contents::of(&store_of([&chunk])));
+    }
+
+    #[test]
+    fn frames_come_back_from_their_bytes(frame in frame()) {
+        let bytes = frame.encode(CLUSTER);
+        prop_assert_eq!(Frame::decode(&bytes, CLUSTER), Ok(frame));
+        prop_assert_eq!(Frame::decode(&bytes, "another"), Err(Refused::OtherCluster));
+        let mut later = bytes;
+        later[0] = VERSION + 1;
+        prop_assert_eq!(Frame::decode(&later, CLUSTER), Err(Refused::Codec(CodecError::Version(VERSION + 1))));
+    }
+
+    #[test]
+    fn headers_are_within_their_bound(frame in frame()) {
+        let header = Frame { body: dayfly_core::frame::Body::Beat, ..frame }.encode(&"c".repeat(64));
+        prop_assert!(header.len() <= HEADER_MAX_BYTES, "{} bytes", header.len());
+    }
+
+    #[test]
+    fn tokens_come_back_from_their_texts(token in token()) {
+        let text = token.to_text();
+        prop_assert_eq!(Token::from_text(&text), Some(token));
+        prop_assert!(text.len() <= 802);
+    }
+
+    #[test]
+    fn whatever_decodes_to_a_chunk_is_its_encoding(chunk in chunk(), mutations in mutations()) {
+        let mut bytes = chunk.encode();
+        mutate(&mut bytes, &mutations);
+        if let Ok(decoded) = Chunk::decode(&bytes) {
+            prop_assert_eq!(decoded.encode(), bytes);
+            // And it can be joined and read, whatever it says.
+            Contents::of(&store_of([&decoded]));
+        }
+    }
+
+    #[test]
+    fn whatever_decodes_to_a_frame_is_its_encoding(frame in frame(), mutations in mutations()) {
+        let mut bytes = frame.encode(CLUSTER);
+        mutate(&mut bytes, &mutations);
+        if let Ok(decoded) = Frame::decode(&bytes, CLUSTER) {
+            prop_assert_eq!(decoded.encode(CLUSTER), bytes);
+        }
+    }
+
+    #[test]
+    fn whatever_decodes_to_a_token_is_its_text(token in token(), mutations in mutations()) {
+        let mut bytes = token.to_text().into_bytes();
+        mutate(&mut bytes, &mutations);
+        if let Ok(text) = str::from_utf8(&bytes)
+            && let Some(decoded) = Token::from_text(text)
+        {
+            prop_assert_eq!(decoded.to_text(), text);
+        }
+    }
+
+    #[test]
+    fn arbitrary_bytes_decode_to_what_they_encode(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        if let Ok(chunk) = Chunk::decode(&bytes) {
+            prop_assert_eq!(chunk.encode(), &*bytes);
+        }
+        if let Ok(frame) = Frame::decode(&bytes, CLUSTER) {
+            prop_assert_eq!(frame.encode(CLUSTER), &*bytes);
+        }
+        if let Some(token) = str::from_utf8(&bytes).ok().and_then(Token::from_text) {
+            prop_assert_eq!(token.to_text().into_bytes(), bytes);
+        }
+    }
+}
+
+/// A parser that ignores what it reads does not look into texts; reading the value later would.
+#[test]
+fn values_that_are_not_utf_8_are_refused() {
+    let chunk = |payload: &[u8]| Chunk {
+        cells: vec![Cell::of_key("k", DataType::OrSet)],
+        parts: vec![ChunkPart {
+            writer: WriterId(1),
+            context: Intervals::span(1, 1),
+            entries: vec![ChunkEntry { seq: 1, cell: 0, payload: payload.into() }],
+        }],
+    };
+    assert_eq!(Chunk::decode(&chunk(b"\"\xc3\xa9\"").encode()), Ok(chunk(b"\"\xc3\xa9\"")));
+    assert!(matches!(Chunk::decode(&chunk(b"\"\xff\"").encode()), Err(CodecError::Broken(_))));
+}

@@ -1,0 +1,379 @@
+//! The stage of the real program: `dayfly up` in a process of its own, reached over HTTP as clients reach it.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use dayfly_core::http::Request;
+use serde_json::Value;
+
+use crate::act::{Act, Settings};
+use crate::client::Client;
+use crate::expectation::percent_encode;
+use crate::native::too_slow;
+use crate::scenario::Scenario;
+use crate::stage::{Answer, Runner, Stage};
+use crate::status::Status;
+use crate::step::Step;
+
+/// How long a cluster may take to stand.
+const START: Duration = Duration::from_secs(60);
+
+/// How often the roots are compared while things settle.
+const POLL: Duration = Duration::from_millis(20);
+
+/// A header of more bytes is not sent over HTTP: servers bound heads.
+const HEADER_BYTES_MAX: usize = 8 << 10;
+
+/// The program: where `DAYFLY_PROGRAM` says, else beside the folder in which cargo put this test.
+pub fn program_file() -> Result<PathBuf> {
+    if let Some(told) = env::var_os("DAYFLY_PROGRAM") {
+        return Ok(told.into());
+    }
+    let own = env::current_exe()?;
+    let folders = own.ancestors().skip(1).take(2);
+    let file = folders.map(|folder| folder.join("dayfly")).find(|file| file.is_file());
+    file.context(
+        "no program `dayfly` beside this test: build it with `cargo xtask build`, or name it in DAYFLY_PROGRAM",
+    )
+}
+
+/// A running `dayfly up`. Dropping it kills the process.
+#[derive(Debug)]
+pub struct Program {
+    child: Child,
+    url: String,
+    told: Arc<Mutex<Vec<Value>>>,
+}
+
+impl Program {
+    /// Runs `dayfly up` with these arguments, on a port of its own, and waits until it stands.
+    pub fn up(arguments: &[&str]) -> Result<Self> {
+        let file = program_file()?;
+        let mut child = Command::new(&file)
+            .args(["up", "--json", "--listen", "127.0.0.1:0"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| file.display().to_string())?;
+        let out = child.stdout.take().context("its output is piped")?;
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let keep = Arc::clone(&told);
+        thread::spawn(move || {
+            let lines = BufReader::new(out).lines().map_while(Result::ok);
+            for line in lines {
+                let value = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                keep.lock().unwrap_or_else(PoisonError::into_inner).push(value);
+            }
+        });
+        let mut program = Self { child, url: String::new(), told };
+        let until = Instant::now() + START;
+        loop {
+            if let Some(ended) = program.child.try_wait()? {
+                bail!("dayfly up has ended: {ended}");
+            }
+            if let Some(url) = program.told().iter().find_map(|line| line["listening"].as_str()) {
+                program.url = url.to_owned();
+                return Ok(program);
+            }
+            ensure!(Instant::now() < until, "dayfly up does not say where it listens: {:?}", program.told());
+            thread::sleep(POLL);
+        }
+    }
+
+    /// Where it listens.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The lines that it has written so far.
+    pub fn told(&self) -> Vec<Value> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends it as Ctrl-C does, and gives what it wrote. An error if it does not end well.
+    pub fn end(mut self) -> Result<Vec<Value>> {
+        let killed = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status()?;
+        ensure!(killed.success(), "it cannot be told to end");
+        let until = Instant::now() + START;
+        let ended = loop {
+            if let Some(ended) = self.child.try_wait()? {
+                break ended;
+            }
+            ensure!(Instant::now() < until, "it does not end");
+            thread::sleep(POLL);
+        };
+        ensure!(ended.success(), "it ended with {ended}");
+        Ok(self.told())
+    }
+
+    /// The members that a replica lists as neither gone nor left.
+    pub fn members(&self) -> Result<Vec<String>> {
+        let answer = Client::new(&self.url)?.get("/v1/members")?;
+        let body: Value = serde_json::from_slice(&answer.body).context("the members are no JSON")?;
+        let members = body["members"].as_array().context("no members")?;
+        let here = members.iter().filter(|member| member["state"] != "gone");
+        here.map(|member| Ok(member["name"].as_str().context("a member without name")?.to_owned())).collect()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Programs that wait for another scenario, by how many replicas they have.
+type Idle = Arc<Mutex<BTreeMap<usize, Vec<Program>>>>;
+
+/// Plays scenarios on the real program. Programs are used again where the scenario cannot tell.
+pub struct ProgramRunner {
+    idle: Idle,
+}
+
+impl ProgramRunner {
+    /// A runner without programs yet.
+    pub fn new() -> Self {
+        Self { idle: Arc::default() }
+    }
+
+    /// Ends the programs that wait for another scenario.
+    pub fn end_all(&self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+impl Default for ProgramRunner {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// How many replicas a scenario begins with.
+fn replicas(scenario: &Scenario) -> usize {
+    let starts = |step: &Step| matches!(step, Step::Act(act) if matches!(&**act, Act::Start(_)));
+    scenario.steps.iter().take_while(|line| starts(&line.step)).count()
+}
+
+impl Runner for ProgramRunner {
+    fn name(&self) -> &'static str {
+        "program"
+    }
+
+    fn refuses(&self, scenario: &Scenario) -> Option<String> {
+        let mut steps = scenario.steps.iter().skip(replicas(scenario));
+        let reason = if scenario.config != Settings::default() {
+            Some("`dayfly up` has no such settings")
+        } else {
+            let later = steps.find_map(|line| refuses(&line.step));
+            later.or_else(|| scenario.steps.iter().take(replicas(scenario)).find_map(|line| refuses_start(&line.step)))
+        };
+        reason.map(str::to_owned).or_else(|| too_slow(scenario))
+    }
+
+    fn seeds(&self, _scenario: &Scenario) -> u64 {
+        1
+    }
+
+    fn open(&self, scenario: &Scenario, _seed: u64) -> Result<Box<dyn Stage>> {
+        let count = replicas(scenario);
+        let fresh = scenario.steps.iter().any(|line| line.text.contains("/v1/status") || line.text.contains("members"));
+        let used = || self.idle.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&count)?.pop();
+        let program = match if fresh { None } else { used() } {
+            Some(program) => program,
+            None => Program::up(&["--replicas", &count.to_string()])?,
+        };
+        let names = program.members()?;
+        ensure!(names.len() == count, "{names:?} in place of {count} replicas");
+        let mut names = names.into_iter();
+        let mut labels = Vec::new();
+        for line in scenario.steps.iter().take(count) {
+            let Step::Act(act) = &line.step else { continue };
+            let Act::Start(start) = &**act else { continue };
+            labels.push((start.label.clone(), names.next().context("a name for each")?));
+        }
+        let idle = (!fresh).then(|| Arc::clone(&self.idle));
+        Ok(Box::new(ProgramStage { program, labels, started: 0, idle }))
+    }
+}
+
+/// What a step after the starts asks that this stage cannot do.
+fn refuses(step: &Step) -> Option<&'static str> {
+    let act = match step {
+        Step::Ask(ask) => {
+            let long = ask.headers.values().any(|value| value.bytes(&BTreeMap::new()).is_ok_and(is_long));
+            return long.then_some("HTTP servers bound headers");
+        }
+        Step::Settle(settle) if settle.quiet => return Some("the program does not tell who is quiet"),
+        Step::Settle(_) | Step::Members(_) | Step::Roots(_) => return None,
+        Step::Traffic(_) => return Some("the program counts no traffic between replicas"),
+        Step::Act(act) => act,
+    };
+    match &**act {
+        Act::Advance(_) => None,
+        Act::Start(_) => Some("`dayfly up` starts its replicas before the first request"),
+        Act::Freeze(_) | Act::Thaw(_) | Act::Kill(_) | Act::Leave(_) => {
+            Some("`dayfly up` ends and freezes replicas by itself, not one that a client names")
+        }
+        Act::Deliver(_)
+        | Act::Partition(_)
+        | Act::Heal(_)
+        | Act::Fault(_)
+        | Act::Reorder(_)
+        | Act::Broker(_)
+        | Act::Inject(_)
+        | Act::Mangle(_)
+        | Act::Save(_)
+        | Act::Spoil(_)
+        | Act::Clock(_)
+        | Act::Unbind(_)
+        | Act::Mark(_) => Some("clients reach neither the broker nor the clock of the program"),
+    }
+}
+
+fn is_long(value: Vec<u8>) -> bool {
+    value.len() > HEADER_BYTES_MAX
+}
+
+fn refuses_start(step: &Step) -> Option<&'static str> {
+    let Step::Act(act) = step else { return None };
+    let Act::Start(start) = &**act else { return None };
+    let plain = start.name.is_none()
+        && !start.unnamed
+        && start.cluster.is_none()
+        && start.region.is_empty()
+        && start.zone.is_empty()
+        && start.founder.is_none()
+        && start.clock_ms == 0
+        && start.lease_ms.is_none()
+        && start.load.is_none()
+        && start.refused.is_none()
+        && start.config == Settings::default();
+    (!plain).then_some("`dayfly up` starts replicas that are all alike")
+}
+
+struct ProgramStage {
+    program: Program,
+    /// Labels with the names of the replicas that they stand for.
+    labels: Vec<(String, String)>,
+    started: usize,
+    /// Where the program goes when the scenario has ended well.
+    idle: Option<Idle>,
+}
+
+impl ProgramStage {
+    fn status(&mut self, label: &str) -> Result<Status> {
+        let request = Request { method: "GET".into(), path: "/v1/status".into(), ..Request::default() };
+        let answer = self.request(label, &request, false)?;
+        serde_json::from_slice(&answer.body).context("the status is not as wit/http-api.md has it")
+    }
+
+    /// Deletes every key, so that the program can serve another scenario.
+    fn clear(&mut self) -> Result<()> {
+        let mut client = Client::new(self.program.url())?;
+        loop {
+            let answer = client.get("/v1/keys?limit=1000")?;
+            let page: Value = serde_json::from_slice(&answer.body)?;
+            let keys = page["keys"].as_array().context("no keys")?;
+            if keys.is_empty() {
+                self.settle(60_000, false)?;
+                return Ok(());
+            }
+            for key in keys {
+                let (kind, name) = (key["type"].as_str().context("type")?, key["key"].as_str().context("key")?);
+                let answer = client.send("DELETE", &format!("/v1/data/{kind}/{}", percent_encode(name)), &[], b"")?;
+                ensure!(answer.status == 204, "DELETE of {key}: {}", answer.status);
+            }
+            self.settle(60_000, false)?;
+        }
+    }
+}
+
+impl Stage for ProgramStage {
+    fn act(&mut self, act: &Act) -> Result<()> {
+        match act {
+            Act::Start(_) => self.started += 1,
+            Act::Advance(advance) => thread::sleep(Duration::from_millis(advance.ms)),
+            Act::Freeze(_)
+            | Act::Thaw(_)
+            | Act::Kill(_)
+            | Act::Leave(_)
+            | Act::Deliver(_)
+            | Act::Partition(_)
+            | Act::Heal(_)
+            | Act::Fault(_)
+            | Act::Reorder(_)
+            | Act::Broker(_)
+            | Act::Inject(_)
+            | Act::Mangle(_)
+            | Act::Save(_)
+            | Act::Spoil(_)
+            | Act::Clock(_)
+            | Act::Unbind(_)
+            | Act::Mark(_) => bail!("this stage cannot do it: {act:?}"),
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, label: &str, request: &Request, _confirmed: bool) -> Result<Answer> {
+        let mut client = Client::new(&format!("{}/replicas/{}", self.program.url(), self.name_of(label)?))?;
+        let mut target = request.path.clone();
+        if !request.query.is_empty() {
+            target = format!("{target}?{}", request.query);
+        }
+        let headers: Vec<_> =
+            request.headers.iter().map(|(name, value)| (name.clone(), value.clone().into_bytes())).collect();
+        client.send(&request.method, &target, &headers, &request.body)
+    }
+
+    fn settle(&mut self, within_ms: u64, _quiet: bool) -> Result<Vec<Vec<String>>> {
+        let until = Instant::now() + Duration::from_millis(within_ms);
+        let labels = self.awake();
+        loop {
+            let statuses: Vec<_> = labels.iter().map(|label| self.status(label)).collect::<Result<_>>()?;
+            if statuses.iter().all(|status| status.is_done() && status.root == statuses[0].root) {
+                return Ok(vec![labels]);
+            }
+            ensure!(Instant::now() < until, "not settled within {within_ms} ms: {statuses:?}");
+            thread::sleep(POLL);
+        }
+    }
+
+    fn awake(&self) -> Vec<String> {
+        self.labels.iter().take(self.started).map(|(label, _)| label.clone()).collect()
+    }
+
+    fn name_of(&self, label: &str) -> Result<String> {
+        let found = self.labels.iter().find(|(other, _)| other == label);
+        Ok(found.with_context(|| format!("no replica has been started as {label:?}"))?.1.clone())
+    }
+
+    fn labels(&self) -> Vec<String> {
+        self.awake()
+    }
+
+    fn is_still(&self) -> bool {
+        false
+    }
+
+    fn traffic(&self, _to: Option<&str>) -> Option<(u64, u64)> {
+        None
+    }
+
+    fn close(mut self: Box<Self>) -> Result<()> {
+        let Some(idle) = self.idle.take() else { return self.program.end().map(|_| ()) };
+        self.clear().context("clearing up")?;
+        let count = self.labels.len();
+        idle.lock().unwrap_or_else(PoisonError::into_inner).entry(count).or_default().push(self.program);
+        Ok(())
+    }
+}

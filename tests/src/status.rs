@@ -1,0 +1,34 @@
+//! What `/v1/status` tells, as far as a runner needs it to see whether a cluster has settled.
+
+use serde::Deserialize;
+
+/// A replica's status.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Status {
+    /// Its name.
+    pub name: String,
+    /// The digest of its state.
+    pub root: String,
+    /// Whether it has the whole database, as far as it can know.
+    pub complete: bool,
+    /// Writes that the broker has not confirmed.
+    pub unsettled: u64,
+    /// Its repairs.
+    pub repair: Repair,
+}
+
+/// A replica's repairs.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Repair {
+    /// Under way.
+    pub sessions: u64,
+    /// Still to be asked for.
+    pub pending_ranges: u64,
+}
+
+impl Status {
+    /// Whether it has nothing under way.
+    pub fn is_done(&self) -> bool {
+        self.complete && self.unsettled == 0 && self.repair.sessions == 0 && self.repair.pending_ranges == 0
+    }
+}

@@ -1,0 +1,140 @@
+//! How a replica notices that it missed something.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use dayfly_core::cell::DataType;
+use dayfly_core::frame::{Body, Frame};
+use dayfly_tests::simulation::cluster::Cluster;
+use dayfly_tests::simulation::node::NodeId;
+use dayfly_tests::simulation::plan::Plan;
+use dayfly_tests::simulation::types::Deed;
+
+use crate::{agree, cluster, join, operate, value};
+
+/// Two replicas that agree.
+fn pair(plan: Plan) -> (Cluster<'static>, NodeId, NodeId) {
+    let mut cluster = cluster(plan);
+    let first = join(&mut cluster, "first", true);
+    let second = join(&mut cluster, "second", false);
+    agree(&mut cluster);
+    cluster.tap();
+    (cluster, first, second)
+}
+
+/// Loses the writes with these numbers on their way to an inbox.
+fn lose_deltas(cluster: &mut Cluster<'_>, to: &'static str, numbers: &'static [usize]) {
+    let name = cluster.plan.config.cluster.clone();
+    let mut count = 0;
+    cluster.filter = Some(Box::new(move |passing| {
+        let is_delta = matches!(Frame::decode(passing.body, &name).expect("frames decode").body, Body::Delta(_));
+        if !is_delta || passing.to != Some(to) {
+            return true;
+        }
+        count += 1;
+        !numbers.contains(&(count - 1))
+    }));
+}
+
+fn count(cluster: &mut Cluster<'_>, id: NodeId) {
+    operate(cluster, id, "k", DataType::GCounter, Deed::Count(1));
+    cluster.run_for(50).expect("a run");
+}
+
+#[test]
+fn a_lost_last_frame_is_noticed_by_the_closing_beat() {
+    let (mut cluster, first, second) = pair(Plan::calm());
+    lose_deltas(&mut cluster, "second", &[2]);
+    (0..3).for_each(|_| count(&mut cluster, first));
+    assert_eq!(value(&mut cluster, second, "k", DataType::GCounter), 2);
+    let took_ms = agree(&mut cluster);
+    assert_eq!(value(&mut cluster, second, "k", DataType::GCounter), 3);
+    // Half a second until the beat, up to a second until it is looked into.
+    assert!((400..=1_600).contains(&took_ms), "it took {took_ms} ms");
+    let repairs = cluster.repairs(None);
+    assert_eq!((repairs.asks, repairs.answers), (1, 1));
+}
+
+#[test]
+fn a_frame_lost_in_the_midst_is_one_request_and_one_answer() {
+    let (mut cluster, first, second) = pair(Plan::calm());
+    lose_deltas(&mut cluster, "second", &[1]);
+    for name in ["a", "b", "c"] {
+        operate(&mut cluster, first, name, DataType::OrSet, Deed::Add(vec!["1".into()]));
+        cluster.run_for(50).expect("a run");
+    }
+    assert!(value(&mut cluster, second, "b", DataType::OrSet).is_null());
+    agree(&mut cluster);
+    assert_eq!(value(&mut cluster, second, "b", DataType::OrSet), serde_json::json!([1]));
+    let repairs = cluster.repairs(None);
+    assert_eq!((repairs.asks, repairs.answers, repairs.entries), (1, 1, 1));
+}
+
+#[test]
+fn a_lost_removal_is_noticed_though_nothing_new_is_missing() {
+    let (mut cluster, first, second) = pair(Plan::calm());
+    operate(&mut cluster, first, "k", DataType::OrSet, Deed::Add(vec!["1".into(), "2".into()]));
+    agree(&mut cluster);
+    lose_deltas(&mut cluster, "second", &[0]);
+    operate(&mut cluster, first, "k", DataType::OrSet, Deed::Remove(vec!["1".into()]));
+    agree(&mut cluster);
+    assert_eq!(value(&mut cluster, second, "k", DataType::OrSet), serde_json::json!([2]));
+}
+
+#[test]
+fn one_that_lost_a_frame_asks_the_one_that_has_it_though_others_agree_with_it() {
+    let (mut cluster, first, second) = pair(Plan::calm());
+    let third = join(&mut cluster, "third", false);
+    agree(&mut cluster);
+    let name = cluster.plan.config.cluster.clone();
+    cluster.filter = Some(Box::new(move |passing| {
+        let is_delta = matches!(Frame::decode(passing.body, &name).expect("frames decode").body, Body::Delta(_));
+        !is_delta || passing.to == Some("first")
+    }));
+    count(&mut cluster, first);
+    cluster.filter = None;
+    // Agreeing with each other, second and third hear each other after the closing beat of the first.
+    cluster.run_for(480).expect("a run");
+    for id in [second, third] {
+        cluster.wake(id, crate::LEASE_MS).expect("a wake");
+    }
+    agree(&mut cluster);
+    for id in [second, third] {
+        assert_eq!(value(&mut cluster, id, "k", DataType::GCounter), 1);
+    }
+}
+
+#[test]
+fn a_write_sent_again_after_a_failure_is_not_taken_for_the_present_state() {
+    let mut plan = Plan::calm();
+    plan.failure = 1000;
+    let (mut cluster, first, second) = pair(plan);
+    (0..5).for_each(|_| count(&mut cluster, first));
+    cluster.plan.failure = 0;
+    agree(&mut cluster);
+    cluster.run_for(10_000).expect("a run");
+    for id in [first, second] {
+        assert_eq!(value(&mut cluster, id, "k", DataType::GCounter), 5);
+    }
+}
+
+#[test]
+fn a_tick_that_comes_early_does_nothing() {
+    let (mut cluster, first, second) = pair(Plan::calm());
+    count(&mut cluster, first);
+    let sent = Rc::new(RefCell::new(0));
+    for _ in 0..2_000 {
+        for id in [first, second] {
+            let node = cluster.node(id);
+            let (due, now) = (node.tick_at, node.clock(cluster.now));
+            if due.is_none_or(|due| now < due) {
+                let effects = cluster.tick(id).expect("a tick");
+                assert!(effects.frames.is_empty(), "{:?} were sent before {due:?}", effects.frames);
+                assert_eq!(effects.next_tick.is_none(), due.is_none(), "a tick changed what is due");
+                *sent.borrow_mut() += 1;
+            }
+        }
+        cluster.run_for(1).expect("a run");
+    }
+    assert!(*sent.borrow() > 2_000, "hardly any tick was early");
+}
