@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use dayfly_tests::client::Client;
 use dayfly_tests::package_index::{changes, generate, operations};
 use dayfly_tests::plain::Plain;
@@ -20,6 +20,8 @@ const PACKAGES: usize = 1_500;
 /// So many lines go in at a time, and then a pause, so that the load lasts longer than the longest life.
 const SLICE: usize = 50;
 const PAUSE: Duration = Duration::from_millis(100);
+/// The key that tells how far the load has come.
+const MARK: &str = "loaded/ephemeral";
 /// The mean life of a replica; none lives longer than three times that.
 const MEAN_LIFE_SECONDS: f64 = 2.0;
 /// How long the state may take to be read as expected once the load is in.
@@ -50,7 +52,8 @@ fn outlive() -> Result<()> {
     let gone: Vec<bool> = first.iter().map(|name| is_gone(&program, name)).collect::<Result<_>>()?;
     ensure!(gone.iter().all(|gone| *gone), "of the first replicas some live: {first:?}, gone: {gone:?}");
 
-    let expected = Plain::of_lines(lines.iter().map(String::as_str))?;
+    let mut expected = Plain::of_lines(lines.iter().map(String::as_str))?;
+    expected.put_mark(MARK, lines.len());
     until_equal(&expected, program.url())?;
     let from_replicas = read_from_replicas(&program, &expected)?;
     ensure!(from_replicas >= 2, "only {from_replicas} replicas were read");
@@ -64,38 +67,10 @@ fn outlive() -> Result<()> {
     Ok(())
 }
 
-/// Hands all lines to `dayfly load`. Where a replica died over a batch, it is found out whether the batch is applied, and
-/// the load goes on from there.
+/// Hands all lines to `dayfly load`, slowly. Where a replica dies over a batch, the mark tells whether it is applied.
 fn load(program: &Program, lines: &[String]) -> Result<()> {
-    let mut done = 0;
-    while done < lines.len() {
-        let summary = run_load(program, &lines[done..])?;
-        let next = summary["next_line"].as_u64().context("the summary names no line")?;
-        let in_doubt = summary["in_doubt"].as_array().context("the summary does not tell what is in doubt")?;
-        match in_doubt.first() {
-            None if summary["complete"] == true => {
-                ensure!(summary["bad"] == 0 && summary["unconfirmed"] == 0, "{summary}");
-                return Ok(());
-            }
-            None => bail!("the load ended: {summary}"),
-            Some(range) => {
-                let end = range[1].as_u64().context("a range has an end")?;
-                ensure!(
-                    range[0] == next && in_doubt.len() == 1,
-                    "with one connection one batch is in doubt: {summary}"
-                );
-                let (before, after) = (done + usize::try_from(next)? - 1, done + usize::try_from(end)?);
-                done = resolve(program, lines, before, after)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Runs `dayfly load` once; gives its summary.
-fn run_load(program: &Program, lines: &[String]) -> Result<Value> {
     let mut child = Command::new(program_file()?)
-        .args(["load", "-", "--json", "--quiet", "--retry", "30", "--url", program.url()])
+        .args(["load", "-", "--json", "--quiet", "--retry", "30", "--mark", MARK, "--url", program.url()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
@@ -111,27 +86,11 @@ fn run_load(program: &Program, lines: &[String]) -> Result<Value> {
     drop(input);
     let output = child.wait_with_output()?;
     let text = String::from_utf8(output.stdout)?;
-    serde_json::from_str(&text).with_context(|| format!("{}: no summary: {text:?}", output.status))
-}
-
-/// Whether a batch that is in doubt is applied: all of it is, or nothing. Gives how many lines are done then.
-fn resolve(program: &Program, lines: &[String], before: usize, after: usize) -> Result<usize> {
-    let state = |count: usize| Plain::of_lines(lines[..count].iter().map(String::as_str));
-    let (without, with) = (state(before)?, state(after)?);
-    let until = Instant::now() + PATIENCE;
-    // What the dead replica has published is with the others at once; a second makes sure that they have taken it in.
-    thread::sleep(Duration::from_secs(1));
-    loop {
-        let mut client = Client::new(program.url())?;
-        if without.differences(&mut client, 1).is_ok_and(|differences| differences.is_empty()) {
-            return Ok(before);
-        }
-        if with.differences(&mut client, 1).is_ok_and(|differences| differences.is_empty()) {
-            return Ok(after);
-        }
-        ensure!(Instant::now() < until, "lines {} to {after} are applied in part", before + 1);
-        thread::sleep(PAUSE);
-    }
+    let summary: Value =
+        serde_json::from_str(&text).with_context(|| format!("{}: no summary: {text:?}", output.status))?;
+    ensure!(output.status.success() && summary["complete"] == true, "{}: {summary}", output.status);
+    ensure!(summary["applied"] == lines.len() && summary["bad"] == 0, "{summary}");
+    Ok(())
 }
 
 /// Whether the platform says that there is no such replica (any more).

@@ -85,6 +85,11 @@ impl Plain {
         Ok(())
     }
 
+    /// Puts the mark that `dayfly load --mark KEY` leaves: a maxregister of the last line that was applied.
+    pub fn put_mark(&mut self, key: &str, line: usize) {
+        self.cells.insert(("maxregister".to_owned(), key.to_owned()), Cell::Register(line.into()));
+    }
+
     /// How many keys there are.
     pub fn len(&self) -> usize {
         self.cells.len()

@@ -6,6 +6,7 @@ mod command;
 mod component;
 mod debian;
 mod diff;
+mod mutations;
 mod program;
 mod suite;
 mod tally;
@@ -69,6 +70,11 @@ enum Task {
     ///
     /// The same sources and toolchain give the same bytes on every machine. The file is written only if it changes.
     Component,
+    /// Plant the bugs of tests/mutations one by one into a copy of the core, and demand that a test fails for each.
+    Mutations {
+        /// Only mutations whose name contains this.
+        filter: Option<String>,
+    },
     /// Run the benchmarks, natively and through the component.
     Bench {
         /// Only benchmarks whose name contains this.
@@ -97,6 +103,7 @@ fn run(Arguments { toolchain, task }: Arguments) -> Result<ExitCode> {
             return Err(Program::build(&workspace, &build_component()?)?.become_cluster(&arguments));
         }
         Task::Test { bless } => return Ok(Suite::new(&workspace, toolchain, bless).run()),
+        Task::Mutations { filter } => mutations::check(&workspace, filter.as_deref())?,
         Task::Bench { filter } => Program::bench(&workspace, &build_component()?, filter.as_deref())?,
     }
     Ok(ExitCode::SUCCESS)

@@ -288,7 +288,10 @@ fn write_record(out: &mut Writer, name: &str) {
 fn dense_frames(count: u64) -> Vec<Vec<u8>> {
     let mut members = Writer::new();
     members.byte(4);
-    (0..count).for_each(|_| write_record(&mut members, "m"));
+    (0..count).for_each(|_| {
+        write_record(&mut members, "m");
+        members.flag(false);
+    });
     let ask = |kind: u8| {
         let mut ask = Writer::new();
         ask.byte(2);

@@ -44,6 +44,9 @@ enum Order {
         /// The key that `dayfly load --mark` wrote, if it was used
         #[arg(long, value_name = "KEY")]
         mark: Option<String>,
+        /// The mark that the load was told to set, if it was
+        #[arg(long, value_name = "KEY")]
+        mark: Option<String>,
         /// How many differences to tell at most
         #[arg(long, default_value_t = 10)]
         at_most: usize,
@@ -99,11 +102,7 @@ fn verify(file: &Path, url: &str, mark: Option<String>, at_most: usize) -> Resul
     }
     let differences = expected.differences(&mut Client::new(url)?, at_most)?;
     if differences.is_empty() {
-        println!(
-            "{} keys, all as a sequential program computes them from {} lines",
-            expected.len(),
-            text.lines().count()
-        );
+        println!("{} keys, all as a sequential program computes them from {lines} lines", expected.len());
         return Ok(ExitCode::SUCCESS);
     }
     differences.iter().for_each(|difference| println!("{difference}"));

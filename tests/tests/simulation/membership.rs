@@ -5,7 +5,7 @@ use dayfly_tests::simulation::cluster::Cluster;
 use dayfly_tests::simulation::node::NodeId;
 use dayfly_tests::simulation::plan::Plan;
 
-use crate::{agree, cluster, config, join, shown};
+use crate::{agree, cluster, config, join, shown, status};
 
 const RETENTION_MS: u64 = 60_000;
 const SKEW_MS: u64 = 2_000;
@@ -83,6 +83,7 @@ fn old_gossip_does_not_bring_back_who_is_gone() {
     cluster.run_for(30_000).expect("a run");
     for id in ids {
         cluster.receive(id, &gossip).expect("a receive");
+        assert_eq!(status(&mut cluster, id, "members"), 3, "it takes room again");
     }
     assert_eq!(states(&mut cluster, ids, "sleeper"), all(None), "it was resurrected");
 }

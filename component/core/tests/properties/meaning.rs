@@ -98,6 +98,25 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Where nothing is concurrent, nothing piles up: what a write replaces is gone.
+    #[test]
+    fn a_lone_replica_keeps_one_entry_of_a_kind(history in causal_history()) {
+        let mut execution = Execution::new();
+        for step in &history {
+            let Step::Write { stamp, operations, .. } = step else { continue };
+            let _ = execution.write(0, *stamp, operations);
+            let mut kinds = BTreeMap::new();
+            for (cell, payload) in Contents::of(&execution.peers[0].store).entries.into_values() {
+                let element = cell.leaf.element(&payload).to_vec();
+                let count = kinds.entry((cell, element)).or_insert(0);
+                *count += 1;
+                prop_assert_eq!(*count, 1, "{:?}", kinds);
+            }
+        }
+    }
+}
+
 /// The list by whose order the model compares is in the form that the API would give the store.
 #[test]
 fn the_numbers_of_the_model_are_canonical() {

@@ -1,8 +1,10 @@
 //! Two stores that find out what they do not share.
 
+use dayfly_core::cell::DataType;
 use dayfly_core::dot::Dot;
 use dayfly_core::intervals::DotSet;
 use dayfly_core::store::{Lack, Range, Store};
+use dayfly_core::types::operation::Operation;
 use proptest::prelude::*;
 
 use crate::contents::{Contents, dots_of, whole};
@@ -128,4 +130,25 @@ proptest! {
         let told = b.store.lack_by_sketch(&a.store.sketch(symbols, &gaps), &gaps);
         prop_assert!(told.is_none_or(|told| told == exact));
     }
+}
+
+/// What one dropped and the other still has, when nothing else tells them apart: the other must hear that it lacks
+/// something, or it would never ask.
+#[test]
+fn a_sketch_tells_of_a_removal_that_the_teller_missed() {
+    let mut execution = Execution::new();
+    let write = |execution: &mut Execution, operation: Operation| {
+        execution.write(0, 0, &[("k".to_owned(), DataType::OrSet, operation)]).unwrap();
+    };
+    write(&mut execution, Operation::Add(vec!["1".to_owned()]));
+    let added = execution.deltas[0].clone();
+    write(&mut execution, Operation::Remove(vec!["1".to_owned()]));
+    let writer = execution.peers[0].writer;
+    let asker = &execution.peers[0].store;
+    let mut teller = Store::new();
+    teller.join(&added);
+    // Of the removal only the dot that it took, not the dot that it dropped.
+    teller.join(&asker.extract(&[(writer, [(2, 2)].into_iter().collect())].into_iter().collect()));
+    assert!(lack_by_sketch(asker, &teller).knows_more);
+    assert!(!lack_by_sketch(&teller, asker).dots.is_empty());
 }
