@@ -49,8 +49,11 @@ pub fn run_twice(seed: u64, maker: &dyn Maker) -> Result<Outcome> {
     Ok(first)
 }
 
+/// Something for each of several seeds.
+pub type BySeed<T> = Vec<(u64, T)>;
+
 /// Runs many seeds on all processors; gives the outcomes and the failures, by seed.
-pub fn run_all(seeds: std::ops::Range<u64>, maker: &dyn Maker) -> (Vec<(u64, Outcome)>, Vec<(u64, String)>) {
+pub fn run_all(seeds: std::ops::Range<u64>, maker: &dyn Maker) -> (BySeed<Outcome>, BySeed<String>) {
     let next = AtomicU64::new(seeds.start);
     let (outcomes, failures) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     let work = || {

@@ -34,12 +34,15 @@ pub fn of_nothing(data_type: DataType) -> Value {
     }
 }
 
+/// The leaves under one field, with what each holds.
+type Leaves<'a> = Vec<(&'a Cell, &'a Vec<(Dot, Content)>)>;
+
 fn of_map<'c>(depth: usize, cells: impl Iterator<Item = (&'c Cell, &'c Vec<(Dot, Content)>)>) -> Option<Value> {
-    let mut fields: BTreeMap<String, Vec<(&Cell, &Vec<(Dot, Content)>)>> = BTreeMap::new();
+    let mut fields: BTreeMap<String, Leaves<'_>> = BTreeMap::new();
     for (cell, entries) in cells.filter(|(_, entries)| !entries.is_empty()) {
         fields.entry(cell.path[depth].to_string()).or_default().push((cell, entries));
     }
-    let field = |(name, cells): (String, Vec<(&Cell, &Vec<(Dot, Content)>)>)| {
+    let field = |(name, cells): (String, Leaves<'_>)| {
         let (leaves, inner): (Vec<_>, Vec<_>) = cells.into_iter().partition(|(cell, _)| cell.path.len() == depth + 1);
         let leaves = leaves.into_iter().map(|(cell, entries)| (cell.leaf.name().into(), of_cell(cell.leaf, entries)));
         let mut types: Map<String, Value> = leaves.collect();

@@ -340,7 +340,7 @@ impl Witness {
             Body::Beat | Body::Wake | Body::Ask(_) | Body::Members(_) => {}
         }
         ensure!(
-            mind.awaited.get(&frame.id).is_none() || matches!(decoded.body, Body::Delta(_)),
+            !mind.awaited.contains_key(&frame.id) || matches!(decoded.body, Body::Delta(_)),
             "an answer waits for it, and it carries no writes"
         );
         ensure!(mind.last_frame != Some(frame.id), "its id was given before");

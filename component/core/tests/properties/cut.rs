@@ -108,6 +108,30 @@ proptest! {
         prop_assert_eq!(Contents::of(&store), Contents::of(&expected));
     }
 
+    /// The same with removals put off to the end. Until then nothing that was live is lost, and nothing but what the pieces
+    /// say is removed.
+    #[test]
+    fn removals_put_off_make_the_same_whole(
+        history in any_history(), from in 0..REPLICAS, to in 0..REPLICAS, fill in fill_bytes(), seed in any::<u64>(),
+    ) {
+        let execution = Execution::of(&history);
+        let source = &execution.peers[from].store;
+        let target = whole(&execution.peers[to].store);
+        let mut expected = Store::new();
+        expected.join(&target);
+        let before = Contents::of(&expected);
+        expected.join(&whole(source));
+        let (mut store, mut removals) = (Store::new(), DotSet::default());
+        store.join(&target);
+        for piece in Chance(seed).shuffled(source.walk_down(Range::ALL, None, fill)) {
+            prop_assert_eq!(store.join_piece(&piece.chunk, &mut removals).removed, 0);
+            let now = Contents::of(&store);
+            prop_assert!(before.entries.keys().all(|dot| now.entries.contains_key(dot)));
+        }
+        store.remove(removals);
+        prop_assert_eq!(Contents::of(&store), Contents::of(&expected));
+    }
+
     /// Cut by dots instead of ranges: any two halves make the whole.
     #[test]
     fn two_sets_of_dots_make_the_whole(history in any_history(), from in 0..REPLICAS, seed in any::<u64>()) {
