@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn the_pause_grows_while_repairs_bring_nothing() {
         let mut suspicion = Suspicion::default();
-        let mut pause = |suspicion: &mut Suspicion| {
+        let pause = |suspicion: &mut Suspicion| {
             at(0, |turn| suspicion.suspect("a", turn));
             let due = suspicion.due();
             assert!(suspicion.take_due(Timestamp(u64::MAX)));

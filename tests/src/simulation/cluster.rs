@@ -75,6 +75,9 @@ pub struct Published {
 /// Decides whether a frame arrives.
 pub type Filter = Box<dyn FnMut(&Passing<'_>) -> bool>;
 
+/// Decides whether the broker takes a frame of a node; one that it does not take has failed.
+pub type Gate = Box<dyn FnMut(NodeId, &Frame) -> bool>;
+
 /// A cluster in virtual time.
 pub struct Cluster<'m> {
     /// What the run is like.
@@ -95,6 +98,8 @@ pub struct Cluster<'m> {
     pub trace: Trace,
     /// Decides what arrives, beside the plan.
     pub filter: Option<Filter>,
+    /// Decides what the broker takes, beside the plan.
+    pub gate: Option<Gate>,
     /// The frames that were published, if they are to be kept.
     pub published: Option<Vec<Published>>,
     /// What the nodes saved.
@@ -130,6 +135,7 @@ impl<'m> Cluster<'m> {
             witness: Some(Witness::default()),
             trace: Trace::default(),
             filter: None,
+            gate: None,
             published: None,
             checkpoint: BTreeMap::new(),
             announced: BTreeMap::new(),
@@ -565,10 +571,11 @@ impl<'m> Cluster<'m> {
             let summary = summary(&body, &self.plan.config.cluster);
             format!("{} publishes {summary} to {:?}", self.node(id).name, frame.route)
         });
-        let fails = self.happens(self.plan.failure);
+        let is_refused = self.gate.as_mut().is_some_and(|gate| !gate(id, frame));
+        let fails = is_refused || self.happens(self.plan.failure);
         let mut verdict = if fails { Verdict::Failed } else { Verdict::Confirmed };
         // A connection that broke may have carried the frame before.
-        if !fails || self.happens(500) {
+        if !is_refused && (!fails || self.happens(500)) {
             let expires = frame.ttl_ms.map(|ttl_ms| self.now + u64::from(ttl_ms));
             let message = Message { body, expires };
             match &frame.route {

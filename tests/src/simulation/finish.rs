@@ -53,6 +53,7 @@ impl Cluster<'_> {
         self.plan.quieten();
         self.is_stormy = false;
         self.filter = None;
+        self.gate = None;
         // From here on nothing is lost, so what lies in an inbox now will be received.
         self.broker.inbox_bytes = usize::MAX;
         self.plan.lease_ms = LAST_LEASE_MS;

@@ -34,7 +34,7 @@ struct Mind {
     /// Frames that answers wait for, and their writes.
     awaited: BTreeMap<FrameId, Vec<usize>>,
     /// Frames that were emitted.
-    last_frame: Option<FrameId>,
+    emitted: BTreeSet<FrameId>,
     /// Calls since the last full comparison.
     unchecked: u32,
 }
@@ -335,6 +335,11 @@ impl Witness {
                 for write in mind.awaited.get(&frame.id).into_iter().flatten() {
                     ensure!(carried.contains(write), "an answer waits for it, but it does not carry the write");
                 }
+                for (awaited, writes) in &mind.awaited {
+                    let is_elsewhere = again.is_none() && *awaited != frame.id;
+                    let write = writes.iter().find(|write| is_elsewhere && carried.contains(write));
+                    ensure!(write.is_none(), "it carries a write whose answer waits for {awaited:?}");
+                }
                 mind.carried.insert(frame.id, (frame.body.clone(), carried));
             }
             Body::Beat | Body::Wake | Body::Ask(_) | Body::Members(_) => {}
@@ -343,8 +348,7 @@ impl Witness {
             !mind.awaited.contains_key(&frame.id) || matches!(decoded.body, Body::Delta(_)),
             "an answer waits for it, and it carries no writes"
         );
-        ensure!(mind.last_frame != Some(frame.id), "its id was given before");
-        mind.last_frame = Some(frame.id);
+        ensure!(mind.emitted.insert(frame.id), "its id was given before");
         Ok(())
     }
 }

@@ -4,14 +4,17 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use dayfly_core::cell::DataType;
 use dayfly_core::frame::{Body, Frame};
 use dayfly_core::store::Ranges;
+use dayfly_tests::simulation::client::write_request;
 use dayfly_tests::simulation::cluster::Cluster;
 use dayfly_tests::simulation::node::NodeId;
 use dayfly_tests::simulation::plan::Plan;
 use dayfly_tests::simulation::stock::Stock;
+use dayfly_tests::simulation::types::{Deed, Operation};
 
-use crate::{agree, cluster, join, status, stocked};
+use crate::{agree, cluster, join, status, stocked, value};
 
 const STOCK: Stock = Stock { writers: 20, each: 1_000 };
 
@@ -184,4 +187,57 @@ fn a_founder_killed_at_once_leaves_a_cluster_that_works() {
     for id in [second, third] {
         assert_eq!(status(&mut cluster, id, "complete"), true);
     }
+}
+
+/// Sets registers, twenty to a batch.
+fn set_all(cluster: &mut Cluster<'_>, id: NodeId, names: &[String], value: &str) {
+    for names in names.chunks(20) {
+        let set = |name: &String| Operation {
+            name: name.clone(),
+            data_type: DataType::LwwRegister,
+            deed: Deed::Set(format!("\"{value} of {name}\"")),
+        };
+        let operations: Vec<Operation> = names.iter().map(set).collect();
+        let (response, _) = cluster.operate(id, &write_request(&operations), &operations).expect("a batch");
+        assert_eq!(response.status, 200);
+    }
+}
+
+#[test]
+fn no_value_vanishes_when_the_server_is_killed_between_its_removal_and_what_took_its_place() {
+    let mut in_part = 0;
+    for killed_after in 1..8 {
+        let mut cluster = cluster(small_frames());
+        let server = join(&mut cluster, "server", true);
+        let keeper = join(&mut cluster, "keeper", false);
+        agree(&mut cluster);
+        // Written by both, so that in the order of dots some removals come before what took their place, and some after.
+        let names = |of: &str| (0..200).map(|nth| format!("{of}-{nth}")).collect::<Vec<String>>();
+        let (by_server, by_keeper) = (names("server"), names("keeper"));
+        set_all(&mut cluster, server, &by_server, "old");
+        set_all(&mut cluster, keeper, &by_keeper, "old");
+        agree(&mut cluster);
+        let name = cluster.plan.config.cluster.clone();
+        cluster.filter = Some(Box::new(move |passing| {
+            let is_delta = matches!(Frame::decode(passing.body, &name).expect("frames decode").body, Body::Delta(_));
+            !(is_delta && passing.to == Some("keeper"))
+        }));
+        let all: Vec<String> = by_server.into_iter().chain(by_keeper).collect();
+        set_all(&mut cluster, server, &all, "new");
+        cluster.tap();
+        let until = cluster.now + 10_000;
+        while pieces(&cluster, &none_lost()).0 < killed_after {
+            assert!(cluster.step(until).expect("a step"), "the server sends {killed_after} pieces");
+        }
+        cluster.kill(server);
+        cluster.run_for(60_000).expect("a run");
+        let mut new = 0;
+        for name in &all {
+            let value = value(&mut cluster, keeper, name, DataType::LwwRegister);
+            assert!(!value.is_null(), "killed after {killed_after}: {name} has no value any more");
+            new += usize::from(value == format!("new of {name}"));
+        }
+        in_part += usize::from(0 < new && new < all.len());
+    }
+    assert!(in_part > 2, "hardly ever was the server killed between two values");
 }

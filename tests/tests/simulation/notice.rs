@@ -104,17 +104,67 @@ fn one_that_lost_a_frame_asks_the_one_that_has_it_though_others_agree_with_it() 
     }
 }
 
-#[test]
-fn a_write_sent_again_after_a_failure_is_not_taken_for_the_present_state() {
-    let mut plan = Plan::calm();
-    plan.failure = 1000;
-    let (mut cluster, first, second) = pair(plan);
-    (0..5).for_each(|_| count(&mut cluster, first));
-    cluster.plan.failure = 0;
+/// A founder, and a newcomer that nobody can fill in its first 800 ms; what it writes meanwhile does not get to the founder.
+fn late_newcomer() -> (Cluster<'static>, NodeId, NodeId) {
+    let mut cluster = cluster(Plan::calm());
+    let founder = join(&mut cluster, "founder", true);
     agree(&mut cluster);
-    cluster.run_for(10_000).expect("a run");
-    for id in [first, second] {
-        assert_eq!(value(&mut cluster, id, "k", DataType::GCounter), 5);
+    let name = cluster.plan.config.cluster.clone();
+    let end = cluster.now + 800;
+    let now = Rc::new(RefCell::new(cluster.now));
+    let clock = now.clone();
+    cluster.filter = Some(Box::new(move |passing| {
+        let body = Frame::decode(passing.body, &name).expect("frames decode").body;
+        let is_delta = matches!(body, Body::Delta(_)) && passing.to == Some("founder");
+        let is_early = matches!(body, Body::Answer(_)) && *clock.borrow() < end;
+        !is_delta && !is_early
+    }));
+    let newcomer = join(&mut cluster, "newcomer", false);
+    operate(&mut cluster, newcomer, "lost", DataType::GCounter, Deed::Count(1));
+    while cluster.now < end {
+        cluster.step(end).expect("a step");
+        *now.borrow_mut() = cluster.now;
+    }
+    *now.borrow_mut() = end;
+    assert!(!cluster.node(newcomer).serve_anyone, "it is not yet complete");
+    (cluster, founder, newcomer)
+}
+
+#[test]
+fn what_a_newcomer_wrote_before_it_was_complete_is_noticed_once_it_is() {
+    let (mut cluster, founder, newcomer) = late_newcomer();
+    let until = cluster.now + 2_000;
+    while !cluster.node(newcomer).serve_anyone {
+        assert!(cluster.step(until).expect("a step"), "it is filled");
+    }
+    agree(&mut cluster);
+    assert_eq!(value(&mut cluster, founder, "lost", DataType::GCounter), 1);
+}
+
+#[test]
+fn a_frame_sent_again_is_not_taken_for_the_present_state() {
+    let (mut cluster, founder, newcomer) = late_newcomer();
+    // This write fails as long as it is not let through.
+    let is_open = Rc::new(RefCell::new(false));
+    let (gate, name) = (is_open.clone(), cluster.plan.config.cluster.clone());
+    cluster.gate = Some(Box::new(move |from, frame| {
+        let body = Frame::decode(&frame.body, &name).expect("frames decode").body;
+        from != newcomer || !matches!(body, Body::Delta(_)) || *gate.borrow()
+    }));
+    operate(&mut cluster, newcomer, "failed", DataType::GCounter, Deed::Count(1));
+    let until = cluster.now + 2_000;
+    while !cluster.node(newcomer).serve_anyone {
+        assert!(cluster.step(until).expect("a step"), "it is filled");
+    }
+    // The founder hears that the newcomer, now complete, knows more, and then gets the frame, which is older than that.
+    cluster.run_for(100).expect("a run");
+    assert!(!cluster.node(founder).quiet, "it has noticed");
+    cluster.filter = None;
+    *is_open.borrow_mut() = true;
+    agree(&mut cluster);
+    cluster.run_for(20_000).expect("a run");
+    for (id, name) in [(founder, "lost"), (founder, "failed"), (newcomer, "failed")] {
+        assert_eq!(value(&mut cluster, id, name, DataType::GCounter), 1, "{name}");
     }
 }
 

@@ -127,11 +127,14 @@ fn sample() -> Chunk {
     }
 }
 
+/// What breaks a chunk, and how.
+type Break = (&'static str, fn(&mut Chunk));
+
 /// Each of these says what another chunk says, or nothing that makes sense. Were they accepted, a state would have more
 /// than one encoding.
 #[test]
 fn chunks_that_break_the_invariant_are_refused() {
-    let breaks: [(&str, fn(&mut Chunk)); 10] = [
+    let breaks: [Break; 10] = [
         ("cells in another order than that of their use", |chunk| {
             chunk.cells.swap(0, 1);
             chunk.parts.iter_mut().flat_map(|part| &mut part.entries).for_each(|entry| entry.cell = 1 - entry.cell);
