@@ -76,8 +76,7 @@ impl Plain {
                     self.cells.remove(&key);
                 }
             }
-            // The mark of a load, whose lines only ever go up.
-            ("lwwregister" | "maxregister", "set") => {
+            ("lwwregister", "set") => {
                 self.cells.insert(key, Cell::Register(argument.clone()));
             }
             (kind, verb) => bail!("the plain program has no {verb} of a {kind}"),

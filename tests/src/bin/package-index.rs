@@ -41,9 +41,6 @@ enum Order {
         /// Where the cluster, or one replica of it, is
         #[arg(long, env = "DAYFLY_URL", default_value = "http://127.0.0.1:8080")]
         url: String,
-        /// The key that `dayfly load --mark` wrote, if it was used
-        #[arg(long, value_name = "KEY")]
-        mark: Option<String>,
         /// The mark that the load was told to set, if it was
         #[arg(long, value_name = "KEY")]
         mark: Option<String>,
@@ -95,10 +92,10 @@ fn apt_index() -> Result<Vec<Package>> {
 
 fn verify(file: &Path, url: &str, mark: Option<String>, at_most: usize) -> Result<ExitCode> {
     let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let lines = text.lines().count();
     let mut expected = Plain::of_lines(text.lines())?;
     if let Some(key) = mark {
-        let mark = serde_json::json!({"type": "maxregister", "key": key, "set": text.lines().count()});
-        expected.apply(&mark.to_string())?;
+        expected.mark(&key, lines as u64);
     }
     let differences = expected.differences(&mut Client::new(url)?, at_most)?;
     if differences.is_empty() {
