@@ -95,7 +95,7 @@ fn verify(file: &Path, url: &str, mark: Option<String>, at_most: usize) -> Resul
     let lines = text.lines().count();
     let mut expected = Plain::of_lines(text.lines())?;
     if let Some(key) = mark {
-        expected.mark(&key, lines as u64);
+        expected.put_mark(&key, lines);
     }
     let differences = expected.differences(&mut Client::new(url)?, at_most)?;
     if differences.is_empty() {
