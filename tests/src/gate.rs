@@ -1,5 +1,5 @@
 //! Between the engine's bus and its replicas: it decides what becomes of single deliveries, as [`crate::broker`] does
-//! in virtual time, and remembers what was published. So a scenario's partitions and faults reach driven replicas as well.
+//! in virtual time, and remembers what was published. So a scenario's partitions and faults reach driven replicas too.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,5 +1,5 @@
-//! A cluster in virtual time: actors (replicas), the broker between them, and what is under way. Time jumps from one event
-//! to the next. It is the host of its replicas, and holds each call's effects against the contract of wit/.
+//! A cluster in virtual time: actors (replicas), the broker between them, and what is under way. Time jumps from one
+//! event to the next. It is the host of its replicas, and holds each call's effects against the contract of wit/.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -237,7 +237,10 @@ impl World {
         let actor = &self.actors[id.0];
         let (cluster, inbox) = (actor.config.cluster.clone(), Queue::Inbox(actor.name.clone()));
         self.broker.reverse(&cluster, &actor.name);
-        let bound = |event: &Event| matches!(event, Event::Arrival(message) if message.cluster == cluster && message.queue == inbox);
+        let bound = |event: &Event| match event {
+            Event::Arrival(message) => message.cluster == cluster && message.queue == inbox,
+            Event::Receipt(..) => false,
+        };
         let keys: Vec<_> = self.events.iter().filter(|(_, event)| bound(event)).map(|(key, _)| *key).collect();
         let mut events: Vec<_> = keys.iter().filter_map(|key| self.events.remove(key)).collect();
         events.reverse();

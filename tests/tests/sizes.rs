@@ -1,7 +1,7 @@
 //! What entries cost, in memory and on the wire: counts that are the same on each run, compared with
 //! `golden/sizes.toml`, and with the goals of DESIGN section 10.
 //!
-//! `DAYFLY_BLESS=1 cargo test --release -p dayfly-tests --test sizes` writes the file anew.
+//! `cargo xtask test --bless` writes the file anew.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell as Slot;

@@ -15,7 +15,7 @@ pub enum Route {
     Combiner,
 }
 
-/// Identifies a frame within one incarnation; ascending.
+/// Identifies a frame within one incarnation; never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FrameId(pub u64);
 

@@ -180,9 +180,11 @@ impl Members {
         })
     }
 
-    /// Forgets a member whose inbox is gone.
+    /// Forgets a member whose inbox is gone. A farewell is kept, or old gossip could bring its member back.
     pub fn forget(&mut self, name: &str) {
-        self.table.remove(name);
+        if self.table.get(name).is_some_and(|member| !member.record.left) {
+            self.table.remove(name);
+        }
     }
 
     /// Drops those whose retention is over, now and then.

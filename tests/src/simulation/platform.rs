@@ -1,6 +1,6 @@
 //! A model of the platform: it starts replicas, freezes and thaws them, kills them without notice, and its clocks are wrong.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use dayfly_core::effect::{Receipt, Verdict};
 
 use super::cluster::{Cluster, Event};
@@ -89,10 +89,23 @@ impl Cluster<'_> {
                 self.expect_tick(id);
             }
             (9, Some(id), _) if self.plan.checkpoints => self.save(id)?,
-            (10, Some(id), _) => drop(self.tick(id)?),
+            (10, Some(id), _) => self.tick_early(id)?,
             (11, Some(id), _) => drop(self.wake(id, self.plan.lease_ms)?),
             _ => {}
         }
+        Ok(())
+    }
+
+    /// Ticks a node at a time that it did not ask for; what is not due must not happen.
+    fn tick_early(&mut self, id: NodeId) -> Result<()> {
+        let (due, now) = (self.node(id).tick_at, self.node(id).clock(self.now));
+        let effects = self.tick(id)?;
+        ensure!(
+            effects.frames.is_empty() || due.is_some_and(|due| due <= now),
+            "node {} was ticked at {now:?}, before {due:?}, and sent {} frames",
+            id.0,
+            effects.frames.len()
+        );
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use dayfly_core::cell::DataType;
 use dayfly_core::frame::{Body, Frame};
 use dayfly_core::store::Ranges;
+use dayfly_tests::life::CoreMaker;
 use dayfly_tests::simulation::client::write_request;
 use dayfly_tests::simulation::cluster::Cluster;
 use dayfly_tests::simulation::node::NodeId;
@@ -206,8 +207,9 @@ fn set_all(cluster: &mut Cluster<'_>, id: NodeId, names: &[String], value: &str)
 #[test]
 fn no_value_vanishes_when_the_server_is_killed_between_its_removal_and_what_took_its_place() {
     let mut in_part = 0;
-    for killed_after in 1..8 {
-        let mut cluster = cluster(small_frames());
+    // Which of two writers comes first in the order of dots is chance: with these seeds it is now the one, now the other.
+    for (seed, killed_after) in (1..=4).flat_map(|seed| (1..8).map(move |pieces| (seed, pieces))) {
+        let mut cluster = Cluster::new(seed, small_frames(), &CoreMaker);
         let server = join(&mut cluster, "server", true);
         let keeper = join(&mut cluster, "keeper", false);
         agree(&mut cluster);
@@ -234,10 +236,10 @@ fn no_value_vanishes_when_the_server_is_killed_between_its_removal_and_what_took
         let mut new = 0;
         for name in &all {
             let value = value(&mut cluster, keeper, name, DataType::LwwRegister);
-            assert!(!value.is_null(), "killed after {killed_after}: {name} has no value any more");
+            assert!(!value.is_null(), "seed {seed}, killed after {killed_after}: {name} has no value any more");
             new += usize::from(value == format!("new of {name}"));
         }
         in_part += usize::from(0 < new && new < all.len());
     }
-    assert!(in_part > 2, "hardly ever was the server killed between two values");
+    assert!(in_part > 8, "hardly ever was the server killed between two values");
 }

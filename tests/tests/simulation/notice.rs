@@ -4,13 +4,14 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use dayfly_core::cell::DataType;
+use dayfly_core::effect::Route;
 use dayfly_core::frame::{Body, Frame};
 use dayfly_tests::simulation::cluster::Cluster;
 use dayfly_tests::simulation::node::NodeId;
 use dayfly_tests::simulation::plan::Plan;
 use dayfly_tests::simulation::types::Deed;
 
-use crate::{agree, cluster, join, operate, value};
+use crate::{agree, cluster, join, operate, status, value};
 
 /// Two replicas that agree.
 fn pair(plan: Plan) -> (Cluster<'static>, NodeId, NodeId) {
@@ -160,9 +161,17 @@ fn a_frame_sent_again_is_not_taken_for_the_present_state() {
     cluster.run_for(100).expect("a run");
     assert!(!cluster.node(founder).quiet, "it has noticed");
     cluster.filter = None;
+    cluster.tap();
     *is_open.borrow_mut() = true;
+    let until = cluster.now + 5_000;
+    while status(&mut cluster, newcomer, "unsettled") != 0 {
+        assert!(cluster.step(until).expect("a step"), "it is sent again");
+    }
+    cluster.run_for(600).expect("a run");
+    let to_all = cluster.tapped().into_iter().filter(|(published, _)| published.route == Route::Everyone);
+    let (_, last) = to_all.filter(|(published, _)| published.from == newcomer).last().expect("it was sent again");
+    assert!(last.complete, "the last that everybody heard of the newcomer is older than its being complete");
     agree(&mut cluster);
-    cluster.run_for(20_000).expect("a run");
     for (id, name) in [(founder, "lost"), (founder, "failed"), (newcomer, "failed")] {
         assert_eq!(value(&mut cluster, id, name, DataType::GCounter), 1, "{name}");
     }

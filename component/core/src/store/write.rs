@@ -17,6 +17,8 @@ pub struct Write<'s> {
     /// The writer's index in the store; `None` until its first dot.
     own: Option<u32>,
     next: u64,
+    /// The write's first sequence number.
+    first: u64,
     /// What to undo, in the order in which it was done.
     done: Vec<Done>,
     /// The dots that the write's chunk speaks of: its own and those that it dropped.
@@ -48,6 +50,7 @@ impl<'s> Write<'s> {
             writer,
             own,
             next,
+            first: next,
             done: Vec::new(),
             context: DotSet::default(),
             cells: BTreeSet::new(),
@@ -114,8 +117,14 @@ impl<'s> Write<'s> {
     pub fn drop_entry(&mut self, entry: EntryRef) {
         let dot = self.store.dot(entry);
         let cell = (*self.store.cells[self.store.table.get(entry.0).cell as usize].cell).clone();
+        let index = self.store.table.get(entry.0).cell;
         let gone = self.store.unlink(entry.0);
         self.speak_of(dot);
+        if dot.writer == self.writer && dot.seq.0 >= self.first {
+            // What this very write put will not be in its chunk.
+            let is_cell_gone = self.store.find(&cell).is_none() && self.cells.remove(&index);
+            self.wire_bytes -= entry_wire_bytes(is_cell_gone.then_some(&cell), gone.payload.len());
+        }
         self.done.push(Done::Dropped { dot, cell, payload: gone.payload });
     }
 

@@ -73,11 +73,11 @@ async fn read(body: Body) -> Result<Vec<u8>, Refusal> {
 }
 
 fn request_of(parts: &Parts, path: String, body: Vec<u8>) -> contract::Request {
-    // A value that is no text is none that the API knows.
-    let headers = parts.headers.iter().filter_map(|(name, value)| {
-        let value = value.to_str().ok()?;
-        Some((name.as_str().to_owned(), value.to_owned()))
-    });
+    // A value that is no text must not get lost: the API refuses it, where it means something.
+    let headers = parts
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
     contract::Request {
         method: parts.method.as_str().to_owned(),
         path,
