@@ -53,6 +53,11 @@ impl Model {
         self.facts.range(Dot { writer, seq: Seq(0) }..).next().is_some_and(|(dot, _)| dot.writer == writer)
     }
 
+    /// Whether some write dropped a dot's entry.
+    pub fn is_dropped(&self, dot: Dot) -> bool {
+        self.dropped.contains(&dot)
+    }
+
     /// What a dot put.
     pub fn fact(&self, dot: Dot) -> Option<&Rc<Fact>> {
         self.facts.get(&dot)?.as_ref()
@@ -172,35 +177,41 @@ impl View {
 
     /// Joins a chunk whose truth was checked.
     pub fn join(&mut self, model: &Model, chunk: &Chunk) {
-        let removals = self.join_piece(model, chunk);
-        removals.iter().for_each(|dot| self.unlink(*dot));
+        let dead = self.join_piece(model, chunk);
+        dead.iter().for_each(|dot| self.bury(*dot));
     }
 
-    /// Joins a chunk but for its removals, which it gives.
+    /// Joins what is live in a chunk, and gives what it says is dead.
     pub fn join_piece(&mut self, model: &Model, chunk: &Chunk) -> BTreeSet<Dot> {
-        let mut removals = BTreeSet::new();
+        let mut dead = BTreeSet::new();
         for part in &chunk.parts {
             for seq in part.context.iter().flat_map(|(low, high)| low..=high) {
                 let dot = Dot { writer: part.writer, seq: Seq(seq) };
-                let is_live = part.entries.binary_search_by_key(&seq, |entry| entry.seq).is_ok();
-                let is_new = self.seen.entry(part.writer).or_default().insert(seq);
-                if is_new && is_live {
-                    let fact = model.fact(dot).expect("a live entry was made").clone();
-                    self.link(dot, fact);
-                } else if !is_live && self.is_live(dot) {
-                    removals.insert(dot);
+                if part.entries.binary_search_by_key(&seq, |entry| entry.seq).is_err() {
+                    dead.insert(dot);
+                } else if self.seen.entry(part.writer).or_default().insert(seq) {
+                    self.link(dot, model.fact(dot).expect("a live entry was made").clone());
                 }
             }
         }
-        removals
+        dead
     }
 
-    /// Drops those of these entries that are not live in a store; gives the others.
-    pub fn follow(&mut self, removals: BTreeSet<Dot>, store: &Store) -> BTreeSet<Dot> {
-        let is_live = |dot: &Dot| store.live(dot.writer).any(|seq| seq == dot.seq.0);
-        let (live, gone): (BTreeSet<Dot>, BTreeSet<Dot>) = removals.into_iter().partition(is_live);
-        gone.iter().for_each(|dot| self.unlink(*dot));
-        live
+    /// Takes in of these dead dots those that a store knows to be dead; gives the others.
+    pub fn follow(&mut self, dead: BTreeSet<Dot>, store: &Store) -> BTreeSet<Dot> {
+        let mut live: BTreeMap<WriterId, BTreeSet<u64>> = BTreeMap::new();
+        for dot in &dead {
+            live.entry(dot.writer).or_insert_with(|| store.live(dot.writer).collect());
+        }
+        let is_dead = |dot: &Dot| store.has_seen(*dot) && !live[&dot.writer].contains(&dot.seq.0);
+        let (known, held): (BTreeSet<Dot>, BTreeSet<Dot>) = dead.into_iter().partition(is_dead);
+        known.iter().for_each(|dot| self.bury(*dot));
+        held
+    }
+
+    fn bury(&mut self, dot: Dot) {
+        self.seen.entry(dot.writer).or_default().insert(dot.seq.0);
+        self.unlink(dot);
     }
 
     /// Joins what another replica knows.

@@ -101,7 +101,8 @@ impl Cluster<'_> {
         let (due, now) = (self.node(id).tick_at, self.node(id).clock(self.now));
         let effects = self.tick(id)?;
         ensure!(
-            effects.frames.is_empty() || due.is_some_and(|due| due <= now),
+            // By a clock that went back since, other things may be due.
+            effects.frames.is_empty() || due.is_some_and(|due| due <= now) || self.plan.jumps,
             "node {} was ticked at {now:?}, before {due:?}, and sent {} frames",
             id.0,
             effects.frames.len()
