@@ -21,6 +21,9 @@ impl From<lifecycle::Config> for config::Config {
             repair_bytes,
             bootstrap_ms,
             store_bytes,
+            combine_above,
+            combine_ms,
+            log_bytes,
         } = config;
         Self {
             cluster,
@@ -36,6 +39,9 @@ impl From<lifecycle::Config> for config::Config {
             repair_bytes,
             bootstrap_ms,
             store_bytes,
+            combine_above,
+            combine_ms,
+            log_bytes,
         }
     }
 }
@@ -68,13 +74,14 @@ impl From<http::Response> for api::Response {
 
 impl From<effect::Effects> for types::Effects {
     fn from(effects: effect::Effects) -> Self {
-        let effect::Effects { frames, next_tick, serve_anyone, quiet, started_anew } = effects;
+        let effect::Effects { frames, next_tick, serve_anyone, quiet, started_anew, replay } = effects;
         Self {
             frames: frames.into_iter().map(types::Frame::from).collect(),
             next_tick: next_tick.map(|at| at.0),
             serve_anyone,
             quiet,
             started_anew,
+            replay,
         }
     }
 }
@@ -87,6 +94,7 @@ impl From<effect::Frame> for types::Frame {
             effect::Route::One(name) => types::Route::One(name),
             effect::Route::Anyone => types::Route::Anyone,
             effect::Route::Combiner => types::Route::Combiner,
+            effect::Route::Log => types::Route::Log,
         };
         Self { id: id.0, route, body, ttl_ms }
     }

@@ -98,6 +98,10 @@ impl checkpoint::Guest for Component {
             Err(error) => Err(error.to_string()),
         }
     }
+
+    fn replay(bodies: Vec<Vec<u8>>, end: bool) -> Effects {
+        with_replica(|replica, turn| replica.replay(&bodies, end, turn)).into()
+    }
 }
 
 /// Runs a call on the started replica.

@@ -101,6 +101,12 @@ pub struct Settings {
     pub repair_bytes: Option<u32>,
     pub bootstrap_ms: Option<u32>,
     pub store_bytes: Option<u64>,
+    /// See `wit/lifecycle.wit`.
+    pub combine_above: Option<u32>,
+    /// See `wit/lifecycle.wit`.
+    pub combine_ms: Option<u32>,
+    /// See `wit/lifecycle.wit`.
+    pub log_bytes: Option<u64>,
     /// How many bytes its inbox holds before the broker drops the oldest frames; 16 MiB if absent.
     pub inbox_bytes: Option<usize>,
 }
@@ -226,6 +232,7 @@ pub enum RouteKind {
     One,
     Anyone,
     Combiner,
+    Log,
 }
 
 /// See [`Act::Reorder`].

@@ -74,6 +74,8 @@ pub struct Broker {
     faults: Vec<(Fault, u64)>,
     partition: Option<Partition>,
     held: Vec<Message>,
+    /// What the log of each cluster holds, oldest first.
+    logs: BTreeMap<String, Vec<Vec<u8>>>,
 }
 
 /// The second delivery of a duplicate comes this much later.
@@ -81,7 +83,14 @@ const DUPLICATE_MS: u64 = 50;
 
 impl Default for Broker {
     fn default() -> Self {
-        Self { mood: Mood::Fine, inboxes: BTreeMap::new(), faults: Vec::new(), partition: None, held: Vec::new() }
+        Self {
+            mood: Mood::Fine,
+            inboxes: BTreeMap::new(),
+            faults: Vec::new(),
+            partition: None,
+            held: Vec::new(),
+            logs: BTreeMap::new(),
+        }
     }
 }
 
@@ -115,6 +124,11 @@ impl Broker {
         self.inboxes.retain(|_, inbox| inbox.unused_since.is_none_or(|since| now.since_ms(since) < inbox.expiry_ms));
     }
 
+    /// What a cluster's log holds, oldest first.
+    pub fn log(&self, cluster: &str) -> &[Vec<u8>] {
+        self.logs.get(cluster).map_or(&[], Vec::as_slice)
+    }
+
     /// Takes a frame from its publisher: the messages that are under way from now on, and the verdict if there is one.
     pub fn publish(
         &mut self,
@@ -142,11 +156,15 @@ impl Broker {
             Route::One(_) => Vec::new(),
             Route::Anyone => vec![Queue::Anyone],
             Route::Combiner => vec![Queue::Combiner],
+            Route::Log => Vec::new(),
         };
         if !takes {
             return (Vec::new(), answer);
         }
-        if queues.is_empty() {
+        if matches!(frame.route, Route::Everyone | Route::Log) {
+            self.logs.entry(cluster.to_owned()).or_default().push(frame.body.clone());
+        }
+        if queues.is_empty() && frame.route != Route::Log {
             return (Vec::new(), answer.map(|_| Verdict::Unroutable));
         }
         let body: Arc<[u8]> = frame.body.as_slice().into();
@@ -284,5 +302,6 @@ pub fn kind(route: &Route) -> RouteKind {
         Route::One(_) => RouteKind::One,
         Route::Anyone => RouteKind::Anyone,
         Route::Combiner => RouteKind::Combiner,
+        Route::Log => RouteKind::Log,
     }
 }

@@ -211,6 +211,9 @@ pub fn from_config(config: &Config) -> contract::Config {
         repair_bytes: config.repair_bytes,
         bootstrap_ms: config.bootstrap_ms,
         store_bytes: config.store_bytes,
+        combine_above: config.combine_above,
+        combine_ms: config.combine_ms,
+        log_bytes: config.log_bytes,
     }
 }
 
@@ -240,6 +243,7 @@ fn to_effects(effects: contract::Effects) -> Effects {
         contract::Route::One(name) => Route::One(name),
         contract::Route::Anyone => Route::Anyone,
         contract::Route::Combiner => Route::Combiner,
+        contract::Route::Log => Route::Log,
     };
     let frame = |frame: contract::Frame| Frame {
         id: FrameId(frame.id),
@@ -253,5 +257,6 @@ fn to_effects(effects: contract::Effects) -> Effects {
         serve_anyone: effects.serve_anyone,
         quiet: effects.quiet,
         started_anew: effects.started_anew,
+        replay: effects.replay,
     }
 }

@@ -254,6 +254,7 @@ impl Link for GatedLink {
                 contract::Route::One(_) => RouteKind::One,
                 contract::Route::Anyone => RouteKind::Anyone,
                 contract::Route::Combiner => RouteKind::Combiner,
+                contract::Route::Log => RouteKind::Log,
             };
             let (name, incarnation) = (decoded.sender.name, decoded.sender.incarnation);
             state.published.push(Published { name, incarnation, route, body: frame.body.to_vec() });

@@ -426,6 +426,7 @@ pub fn configure(start: &Start, usual: &Settings, cluster: &str, founder: bool) 
         };
     }
     take!(host, component_hash, frame_bytes, retention_ms, skew_ms, burst_ms, repair_bytes, store_bytes);
+    take!(combine_above, combine_ms, log_bytes);
     // A founder stays one unless its own start says otherwise.
     if let Some(value) = own.bootstrap_ms.or(usual.bootstrap_ms.filter(|_| !founder)) {
         config.bootstrap_ms = value;

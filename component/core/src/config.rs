@@ -34,6 +34,12 @@ pub struct Config {
     pub bootstrap_ms: u32,
     /// At which size of the store writes are refused: 1 MiB to 2 GiB.
     pub store_bytes: u64,
+    /// How many replicas may be awake before frames for everyone go through the combiner; 0: always.
+    pub combine_above: u32,
+    /// How long the combiner gathers before it sends: 1 ms to 1 min.
+    pub combine_ms: u32,
+    /// How much the broker keeps of the log: 16 MiB to 1 TiB; 0: there is no log.
+    pub log_bytes: u64,
 }
 
 /// By how much a frame may exceed [`Config::frame_bytes`], so that the largest permitted entry (a 64 KiB payload, a
@@ -81,6 +87,12 @@ impl Config {
             ("repair-bytes", "frame-bytes to 16777216", (self.frame_bytes..=16 << 20).contains(&self.repair_bytes)),
             ("bootstrap-ms", "0 to 3600000", self.bootstrap_ms <= 3_600_000),
             ("store-bytes", "1048576 to 2147483648", (1 << 20..=2 << 30).contains(&self.store_bytes)),
+            ("combine-ms", "1 to 60000", (1..=60_000).contains(&self.combine_ms)),
+            (
+                "log-bytes",
+                "0, or 16777216 to 1099511627776",
+                self.log_bytes == 0 || (16 << 20..=1 << 40).contains(&self.log_bytes),
+            ),
         ];
         match checks.into_iter().find(|(_, _, holds)| !holds) {
             Some((field, bound, _)) => Err(ConfigError { field, bound }),
@@ -104,6 +116,9 @@ impl Config {
             repair_bytes: 256 * 1024,
             bootstrap_ms: 1000,
             store_bytes: 64 << 20,
+            combine_above: 32,
+            combine_ms: 100,
+            log_bytes: 0,
         }
     }
 }

@@ -13,6 +13,8 @@ pub enum Route {
     Anyone,
     /// The one replica that consumes the combining queue.
     Combiner,
+    /// The log that the broker keeps.
+    Log,
 }
 
 /// Identifies a frame within one incarnation; never given twice.
@@ -45,6 +47,8 @@ pub struct Effects {
     pub quiet: bool,
     /// Whether the replica started anew after too long a freeze: the host hands in stored state again.
     pub started_anew: bool,
+    /// Whether the replica waits for what the log tells.
+    pub replay: bool,
 }
 
 /// How the broker answered a publish.

@@ -104,6 +104,8 @@ pub struct Bounds {
     pub frame_bytes: u32,
     /// How long a newcomer waits for anybody, in milliseconds.
     pub bootstrap_ms: u64,
+    /// Whether there is a log that may have the database when nobody has.
+    pub has_log: bool,
 }
 
 /// The repair of one incarnation.
@@ -112,6 +114,8 @@ pub struct Repair {
     bounds: Bounds,
     /// Whether this replica has the whole database, as far as it can know.
     complete: bool,
+    /// Whether nobody could hand over the database, so that the log is to be read.
+    wants_replay: bool,
     sessions: Vec<Session>,
     /// Ranges that wait for a session, and who is to be asked; `None`: any peer.
     backlog: VecDeque<(Kind, Range, Option<String>)>,
@@ -138,11 +142,12 @@ pub struct Repair {
 }
 
 impl Repair {
-    /// For a founder, which has the whole, empty, database.
+    /// For a founder, which has the whole database: an empty one, or what the log tells.
     pub fn founder(bounds: Bounds) -> Self {
         Self {
             bounds,
-            complete: true,
+            complete: !bounds.has_log,
+            wants_replay: bounds.has_log,
             sessions: Vec::new(),
             backlog: VecDeque::new(),
             held: Holdback::default(),
@@ -161,12 +166,24 @@ impl Repair {
 
     /// For a newcomer.
     pub fn newcomer(bounds: Bounds) -> Self {
-        Self { complete: false, ..Self::founder(bounds) }
+        Self { complete: false, wants_replay: false, ..Self::founder(bounds) }
     }
 
     /// Whether this replica has the whole database, as far as it can know.
     pub fn is_complete(&self) -> bool {
         self.complete
+    }
+
+    /// Whether nobody could hand over the database, so that the log is to be read.
+    pub fn wants_replay(&self) -> bool {
+        self.wants_replay
+    }
+
+    /// The log has been read to its end: what it told is the database.
+    pub fn end_replay(&mut self) {
+        if std::mem::take(&mut self.wants_replay) {
+            self.finish_bootstrap();
+        }
     }
 
     /// Whether nothing is under way.
@@ -194,13 +211,13 @@ impl Repair {
         let has_room = self.sessions.len() < SESSIONS_MAX && !self.backlog.is_empty();
         let renew = self.sessions.iter().map(|session| session.renew_at).chain(has_room.then_some(Timestamp(0))).min();
         let check = self.suspicion.due().filter(|_| self.is_idle());
-        let give_up = self.give_up_at.filter(|_| !self.complete);
+        let give_up = self.give_up_at.filter(|_| !self.complete && !self.wants_replay);
         [renew, check, give_up].into_iter().flatten().min()
     }
 
     /// A newcomer that wakes asks for the database; an unfinished session goes on at once.
     pub fn wake(&mut self, turn: &mut Turn<'_>, store: &Store) {
-        if self.complete || !self.is_idle() {
+        if self.complete || self.wants_replay || !self.is_idle() {
             // What the peers knew of us may have frozen with us: ask again now.
             self.sessions.iter_mut().for_each(|session| session.renew_at = turn.now);
             return;
@@ -333,7 +350,7 @@ impl Repair {
 
     /// Ends a newcomer's wait when nobody who has the database seems to exist, or nobody answers however often it asks.
     fn give_up_waiting(&mut self, now: Timestamp, peers: &Peers) {
-        if self.complete || self.give_up_at.is_none_or(|at| at > now) {
+        if self.complete || self.wants_replay || self.give_up_at.is_none_or(|at| at > now) {
             return;
         }
         let is_heard = self.heard_at.is_some_and(|at| now.since_ms(at) < self.bounds.bootstrap_ms);
@@ -344,11 +361,16 @@ impl Repair {
         }
         self.sessions.clear();
         self.backlog.clear();
-        self.finish_bootstrap();
+        if self.bounds.has_log && !self.was_served {
+            self.wants_replay = true;
+        } else {
+            self.finish_bootstrap();
+        }
     }
 
     fn finish_bootstrap(&mut self) {
         self.complete = true;
+        self.wants_replay = false;
         self.give_up_at = None;
     }
 

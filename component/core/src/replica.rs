@@ -130,6 +130,7 @@ impl Replica {
             repair_bytes: config.repair_bytes,
             frame_bytes: config.frame_bytes,
             bootstrap_ms: config.bootstrap_ms.into(),
+            has_log: config.log_bytes > 0,
         };
         if config.bootstrap_ms == 0 { Repair::founder(bounds) } else { Repair::newcomer(bounds) }
     }
@@ -208,20 +209,8 @@ impl Replica {
         let started_anew = self.begin(turn);
         let mut frames = Vec::new();
         for body in bodies {
-            self.counts.received_frames += 1;
-            self.counts.received_bytes += body.len() as u64;
-            let frame = if body.len() > self.frame_max_bytes() + HEADER_MAX_BYTES {
-                Err(Refused::Codec(CodecError::Long))
-            } else {
-                Frame::decode(body, &self.config.cluster)
-            };
-            match frame {
-                Ok(frame) => self.take_in(frame, body.len(), &mut frames, turn),
-                Err(Refused::OtherCluster) => self.counts.other_cluster += 1,
-                Err(Refused::Codec(CodecError::Version(_))) => self.counts.other_version += 1,
-                Err(Refused::Codec(CodecError::Short | CodecError::Long | CodecError::Broken(_))) => {
-                    self.counts.broken += 1;
-                }
+            if let Some(frame) = self.decode(body) {
+                self.take_in(frame, body.len(), &mut frames, turn);
             }
         }
         self.work(&mut frames, turn);
@@ -277,6 +266,27 @@ impl Replica {
         let chunk = Chunk::decode(chunk)?;
         self.join(&chunk, turn);
         Ok(Effects { started_anew, ..self.effects(Vec::new(), turn) })
+    }
+
+    /// Takes in messages of the log.
+    pub fn replay(&mut self, bodies: &[Vec<u8>], end: bool, turn: &mut Turn<'_>) -> Effects {
+        let started_anew = self.begin(turn);
+        for body in bodies {
+            let Some(frame) = self.decode(body) else { continue };
+            match frame.body {
+                Body::Delta(chunk) => {
+                    self.join(&chunk, turn);
+                }
+                // Leases of then, questions and answers of then.
+                Body::Beat | Body::Wake | Body::Ask(_) | Body::Answer(_) | Body::Members(_) => {}
+            }
+        }
+        let mut frames = Vec::new();
+        if end {
+            self.repair.end_replay();
+            self.work(&mut frames, turn);
+        }
+        Effects { started_anew, ..self.effects(frames, turn) }
     }
 
     // --- what every call does ---
@@ -361,6 +371,7 @@ impl Replica {
                 && self.beat_at.is_none()
                 && self.to_redo.is_empty(),
             started_anew: false,
+            replay: self.is_awake && self.repair.wants_replay(),
         }
     }
 
@@ -429,6 +440,26 @@ impl Replica {
     }
 
     // --- frames in ---
+
+    /// A frame of this cluster and version; what is none is counted.
+    fn decode(&mut self, body: &[u8]) -> Option<Frame> {
+        self.counts.received_frames += 1;
+        self.counts.received_bytes += body.len() as u64;
+        let frame = if body.len() > self.frame_max_bytes() + HEADER_MAX_BYTES {
+            Err(Refused::Codec(CodecError::Long))
+        } else {
+            Frame::decode(body, &self.config.cluster)
+        };
+        match frame {
+            Ok(frame) => return Some(frame),
+            Err(Refused::OtherCluster) => self.counts.other_cluster += 1,
+            Err(Refused::Codec(CodecError::Version(_))) => self.counts.other_version += 1,
+            Err(Refused::Codec(CodecError::Short | CodecError::Long | CodecError::Broken(_))) => {
+                self.counts.broken += 1;
+            }
+        }
+        None
+    }
 
     fn take_in(&mut self, frame: Frame, bytes: usize, frames: &mut Vec<Outgoing>, turn: &mut Turn<'_>) {
         let Frame { era: _, sender, complete, root, body } = frame;

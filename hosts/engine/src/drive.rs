@@ -452,7 +452,14 @@ fn failed(ids: BTreeSet<FrameId>) -> Vec<Receipt> {
 }
 
 fn nothing() -> Effects {
-    Effects { frames: Vec::new(), next_tick: None, serve_anyone: false, quiet: false, started_anew: false }
+    Effects {
+        frames: Vec::new(),
+        next_tick: None,
+        serve_anyone: false,
+        quiet: false,
+        started_anew: false,
+        replay: false,
+    }
 }
 
 /// The answer to a write that the broker did not confirm.

@@ -231,6 +231,11 @@ impl Instance {
             .map_err(CallError::Refused)
     }
 
+    /// `checkpoint.replay`.
+    pub fn replay(&mut self, bodies: &[Vec<u8>], end: bool) -> Result<Effects, Lost> {
+        self.call(|store, replica| replica.dayfly_replica_checkpoint().call_replay(store, bodies, end))
+    }
+
     /// Why the instance is lost, if it is.
     pub fn lost(&self) -> Option<&Lost> {
         self.lost.as_ref()
@@ -290,5 +295,8 @@ pub fn usual_config(cluster: &str) -> Config {
         repair_bytes: 256 * 1024,
         bootstrap_ms: 1000,
         store_bytes: 64 << 20,
+        combine_above: 32,
+        combine_ms: 100,
+        log_bytes: 0,
     }
 }

@@ -588,7 +588,7 @@ impl<'m> Cluster<'m> {
                 Route::One(_) => verdict = if fails { Verdict::Failed } else { Verdict::Unroutable },
                 Route::Anyone => self.pass(id, None, &message),
                 // No replica serves it in this version; the broker keeps it.
-                Route::Combiner => {}
+                Route::Combiner | Route::Log => {}
             }
         }
         let receipt = Receipt { id: frame.id, verdict };

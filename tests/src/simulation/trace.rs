@@ -62,6 +62,7 @@ impl Trace {
             Route::One(name) => self.bytes(name.as_bytes()),
             Route::Anyone => self.number(2),
             Route::Combiner => self.number(3),
+            Route::Log => self.number(4),
         }
         self.number(frame.ttl_ms.map_or(u64::MAX, u64::from));
         self.bytes(&frame.body);

@@ -288,6 +288,8 @@ impl State {
             Route::One(name) => self.send(Destination::Inbox(name), message, now_ms),
             Route::Anyone => self.send(Destination::Anyone, message, now_ms),
             Route::Combiner => self.send(Destination::Combiner, message, now_ms),
+            // No such queue: a bus keeps no log.
+            Route::Log => Verdict::Unroutable,
         };
         if publish == Publish::FailsAndArrives { Verdict::Failed } else { verdict }
     }
