@@ -123,6 +123,8 @@ pub struct Repair {
     suspicion: Suspicion,
     /// Peers that did not answer.
     silent: Vec<String>,
+    /// Whether a difference was to be looked into, and nobody was known who might have what is missing.
+    is_unanswerable: bool,
     /// When a newcomer stops waiting for somebody to hand it the database.
     give_up_at: Option<Timestamp>,
     /// Whether a replica that has the whole database has answered this newcomer.
@@ -153,6 +155,7 @@ impl Repair {
             held: Holdback::default(),
             suspicion: Suspicion::default(),
             silent: Vec::new(),
+            is_unanswerable: false,
             give_up_at: None,
             was_served: false,
             heard_at: None,
@@ -270,6 +273,12 @@ impl Repair {
         std::mem::take(&mut self.silent)
     }
 
+    /// Whether, since this was last asked, a difference was to be looked into and nobody was known who might have what is
+    /// missing.
+    pub fn take_unanswerable(&mut self) -> bool {
+        std::mem::take(&mut self.is_unanswerable)
+    }
+
     fn open(&mut self, kind: Kind, pending: Ranges, peer: Option<String>, turn: &mut Turn<'_>) {
         self.sessions.push(Session {
             id: (turn.chance)(),
@@ -298,6 +307,8 @@ impl Repair {
                 self.held.forget();
                 let kind = if store.is_empty() { Kind::Fetch } else { Kind::Sketch };
                 self.open(kind, Ranges::all(), Some(peer), turn);
+            } else {
+                self.is_unanswerable = true;
             }
         }
         while self.sessions.len() < SESSIONS_MAX

@@ -459,6 +459,7 @@ fn nothing() -> Effects {
         quiet: false,
         started_anew: false,
         replay: false,
+        done_with: 0,
     }
 }
 
