@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use dayfly_tests::native::NativeRunner;
+use dayfly_tests::node::NodeRunner;
 use dayfly_tests::player::play;
 use dayfly_tests::program::ProgramRunner;
 use dayfly_tests::scenario::read_folder;
@@ -24,6 +25,7 @@ fn main() -> Result<()> {
         Arc::new(SteppedRunner::component()),
         Arc::new(NativeRunner),
         program.clone(),
+        Arc::new(NodeRunner),
     ];
     let mut trials = Vec::new();
     for runner in &runners {

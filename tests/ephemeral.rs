@@ -12,7 +12,8 @@ use anyhow::{Context, Result, ensure};
 use dayfly_tests::client::Client;
 use dayfly_tests::package_index::{changes, generate, operations};
 use dayfly_tests::plain::Plain;
-use dayfly_tests::program::{Program, program_file};
+use dayfly_tests::process::program_file;
+use dayfly_tests::program::Program;
 use serde_json::Value;
 
 /// How many packages are made up: three operations each, and changes to a quarter of them.

@@ -1,10 +1,6 @@
 //! The stage of the real program: `dayfly up` in a process of its own, reached over HTTP as clients reach it.
 
 use std::collections::BTreeMap;
-use std::env;
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,13 +13,11 @@ use crate::act::{Act, Settings};
 use crate::client::Client;
 use crate::expectation::percent_encode;
 use crate::native::too_slow;
+use crate::process::Process;
 use crate::scenario::Scenario;
 use crate::stage::{Answer, Runner, Stage};
 use crate::status::Status;
 use crate::step::Step;
-
-/// How long a cluster may take to stand.
-const START: Duration = Duration::from_secs(60);
 
 /// How often the roots are compared while things settle.
 const POLL: Duration = Duration::from_millis(20);
@@ -31,104 +25,41 @@ const POLL: Duration = Duration::from_millis(20);
 /// A header of more bytes is not sent over HTTP: servers bound heads.
 const HEADER_BYTES_MAX: usize = 8 << 10;
 
-/// The program: where `DAYFLY_PROGRAM` says, else beside the folder in which cargo put this test.
-pub fn program_file() -> Result<PathBuf> {
-    if let Some(told) = env::var_os("DAYFLY_PROGRAM") {
-        return Ok(told.into());
-    }
-    let own = env::current_exe()?;
-    let folders = own.ancestors().skip(1).take(2);
-    let file = folders.map(|folder| folder.join("dayfly")).find(|file| file.is_file());
-    file.context(
-        "no program `dayfly` beside this test: build it with `cargo xtask build`, or name it in DAYFLY_PROGRAM",
-    )
-}
-
 /// A running `dayfly up`. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Program {
-    child: Child,
-    url: String,
-    told: Arc<Mutex<Vec<Value>>>,
+    process: Process,
 }
 
 impl Program {
     /// Runs `dayfly up` with these arguments, on a port of its own, and waits until it stands.
     pub fn up(arguments: &[&str]) -> Result<Self> {
-        let file = program_file()?;
-        let mut child = Command::new(&file)
-            .args(["up", "--json", "--listen", "127.0.0.1:0"])
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| file.display().to_string())?;
-        let out = child.stdout.take().context("its output is piped")?;
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let keep = Arc::clone(&told);
-        thread::spawn(move || {
-            let lines = BufReader::new(out).lines().map_while(Result::ok);
-            for line in lines {
-                let value = serde_json::from_str(&line).unwrap_or(Value::String(line));
-                keep.lock().unwrap_or_else(PoisonError::into_inner).push(value);
-            }
-        });
-        let mut program = Self { child, url: String::new(), told };
-        let until = Instant::now() + START;
-        loop {
-            if let Some(ended) = program.child.try_wait()? {
-                bail!("dayfly up has ended: {ended}");
-            }
-            if let Some(url) = program.told().iter().find_map(|line| line["listening"].as_str()) {
-                program.url = url.to_owned();
-                return Ok(program);
-            }
-            ensure!(Instant::now() < until, "dayfly up does not say where it listens: {:?}", program.told());
-            thread::sleep(POLL);
-        }
+        let usual = ["up", "--json", "--listen", "127.0.0.1:0"];
+        Ok(Self { process: Process::listening(&[&usual[..], arguments].concat())? })
     }
 
     /// Where it listens.
     pub fn url(&self) -> &str {
-        &self.url
+        self.process.url()
     }
 
     /// The lines that it has written so far.
     pub fn told(&self) -> Vec<Value> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.process.told()
     }
 
     /// Ends it as Ctrl-C does, and gives what it wrote. An error if it does not end well.
-    pub fn end(mut self) -> Result<Vec<Value>> {
-        let killed = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status()?;
-        ensure!(killed.success(), "it cannot be told to end");
-        let until = Instant::now() + START;
-        let ended = loop {
-            if let Some(ended) = self.child.try_wait()? {
-                break ended;
-            }
-            ensure!(Instant::now() < until, "it does not end");
-            thread::sleep(POLL);
-        };
-        ensure!(ended.success(), "it ended with {ended}");
-        Ok(self.told())
+    pub fn end(self) -> Result<Vec<Value>> {
+        self.process.end()
     }
 
     /// The members that a replica lists as neither gone nor left.
     pub fn members(&self) -> Result<Vec<String>> {
-        let answer = Client::new(&self.url)?.get("/v1/members")?;
+        let answer = Client::new(self.url())?.get("/v1/members")?;
         let body: Value = serde_json::from_slice(&answer.body).context("the members are no JSON")?;
         let members = body["members"].as_array().context("no members")?;
         let here = members.iter().filter(|member| member["state"] != "gone");
         here.map(|member| Ok(member["name"].as_str().context("a member without name")?.to_owned())).collect()
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

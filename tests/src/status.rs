@@ -15,6 +15,28 @@ pub struct Status {
     pub unsettled: u64,
     /// Its repairs.
     pub repair: Repair,
+    /// How many live entries it has.
+    pub entries: u64,
+    /// Which of its lives.
+    pub incarnation: u64,
+    /// What it did as combiner.
+    pub combining: Combining,
+    /// What it knows of the log.
+    pub log: Log,
+}
+
+/// What a replica did as combiner.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Combining {
+    /// Shares that it took in.
+    pub shares: u64,
+}
+
+/// What a replica knows of the log.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Log {
+    /// Snapshots that it wrote.
+    pub written: u64,
 }
 
 /// A replica's repairs.
