@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use dayfly_core::frame::Frame;
 use dayfly_engine::broker::BoxFuture;
 use dayfly_engine::contract::{self, Receipt, Verdict};
-use dayfly_engine::{Attachment, Broker, BrokerError, Bus, BusConfig, Delivery, Event, Link, Source};
+use dayfly_engine::{Attachment, Broker, BrokerError, Bus, BusConfig, Delivery, Event, Link, LogReader, Source};
 use tokio::sync::Notify;
 
 use crate::act::{Mood, Partition, RouteKind};
@@ -160,6 +160,10 @@ impl Broker for Gate {
             let link = GatedLink { inner, shared: Arc::clone(&self.shared), name, wake, failed: Vec::new() };
             Ok(Box::new(link) as Box<dyn Link>)
         })
+    }
+
+    fn read_log(&self) -> BoxFuture<'_, Result<Box<dyn LogReader>, BrokerError>> {
+        self.bus.read_log()
     }
 }
 

@@ -9,6 +9,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -23,6 +24,18 @@ pub trait Broker: Send + Sync {
     /// `combiner`. Of two links to one inbox the later one has it; the earlier one ends with
     /// [`BrokerError::TakenOver`].
     fn attach(&self, attachment: Attachment) -> BoxFuture<'_, Result<Box<dyn Link>, BrokerError>>;
+
+    /// Opens the log at its beginning. A cluster that keeps none is [`BrokerError::Refused`]. It needs no link, and
+    /// any number of readers may be open.
+    fn read_log(&self) -> BoxFuture<'_, Result<Box<dyn LogReader>, BrokerError>>;
+}
+
+/// Reads the log of a cluster once, from the oldest message that is kept to the newest that was there when it was
+/// opened. Dropping it at any time is fine.
+pub trait LogReader: Send {
+    /// The next messages, oldest first, in batches of at most [`BATCH_MESSAGES_MAX`] and, unless it is one message,
+    /// [`BATCH_BYTES_MAX`]; none at the end, and ever after. After an error it is of no use: open the log anew.
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Vec<Bytes>>, BrokerError>>;
 }
 
 /// Who connects.
@@ -54,6 +67,14 @@ pub trait Link: Send {
     /// takes in so many before it answers.
     fn backlog(&self) -> usize;
 
+    /// Asks the broker for a sign of life and waits for it, [`PROBE_MAX`] at most. If none comes, or the link is dead
+    /// already, [`Event::Broken`] is what comes next. To be called whenever time has passed unnoticed, as it does for a
+    /// process that was stopped: the connection may have died meanwhile, and a dead one looks like a silent one. It may
+    /// be cancelled. By default there is nothing to ask.
+    fn probe(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
     /// Lets the broker forget what was delivered under these tags. Unknown tags are ignored.
     fn acknowledge(&mut self, tags: &[u64]);
 
@@ -81,6 +102,9 @@ pub const BATCH_MESSAGES_MAX: usize = 256;
 
 /// How many bytes an [`Event::Delivered`] brings at most, so that one call into the component stays short.
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// How long [`Link::probe`] waits for the broker.
+pub const PROBE_MAX: Duration = Duration::from_secs(2);
 
 /// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]

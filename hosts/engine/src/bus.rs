@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::broker::{Attachment, BoxFuture, Broker, BrokerError, Event, Link};
+use crate::broker::{Attachment, BoxFuture, Broker, BrokerError, Event, Link, LogReader};
 use crate::contract::Frame;
 use crate::world::VirtualClock;
 
@@ -173,6 +173,10 @@ impl Bus {
 impl Broker for Bus {
     fn attach(&self, attachment: Attachment) -> BoxFuture<'_, Result<Box<dyn Link>, BrokerError>> {
         Box::pin(async move { Ok(Box::new(self.connect(&attachment)) as Box<dyn Link>) })
+    }
+
+    fn read_log(&self) -> BoxFuture<'_, Result<Box<dyn LogReader>, BrokerError>> {
+        Box::pin(std::future::ready(Err(BrokerError::Refused("this bus keeps no log".to_owned()))))
     }
 }
 

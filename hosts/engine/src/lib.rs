@@ -1,5 +1,6 @@
 //! Loads the replica component and drives it. No protocol logic stands here: what a replica says is opaque.
 
+pub mod amqp;
 pub mod artefact;
 pub mod broker;
 pub mod bus;
@@ -12,8 +13,9 @@ pub mod runtime;
 mod stopwatch;
 pub mod world;
 
+pub use amqp::{AmqpBroker, AmqpConfig};
 pub use artefact::Artefact;
-pub use broker::{Attachment, Broker, BrokerError, Delivery, Event, Link, Source};
+pub use broker::{Attachment, Broker, BrokerError, Delivery, Event, Link, LogReader, Source};
 pub use bus::{Bus, BusConfig, BusLink, BusStats, Faults};
 pub use checkpoint::{MemoryVault, Vault, VaultError};
 pub use instance::{CallError, Cause, Instance, Lost, usual_config};

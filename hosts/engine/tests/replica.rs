@@ -10,7 +10,7 @@ use dayfly_engine::contract::{Config, Frame, Request, Response};
 use dayfly_engine::world::system_now_ms;
 use dayfly_engine::{
     Attachment, Broker, BrokerError, Bus, BusConfig, Cause, Confirm, Ended, Event, Faults, InvokeError, Lease, Limits,
-    Link, MemoryVault, Phase, Replica, ReplicaOptions, Runtime, StartError, SystemWorld,
+    Link, LogReader, MemoryVault, Phase, Replica, ReplicaOptions, Runtime, StartError, SystemWorld,
 };
 
 /// Long enough for anything that is awaited, on a machine that does other things too.
@@ -65,6 +65,10 @@ struct SilentLink(Box<dyn Link>);
 impl Broker for Silent {
     fn attach(&self, attachment: Attachment) -> BoxFuture<'_, Result<Box<dyn Link>, BrokerError>> {
         Box::pin(async move { Ok(Box::new(SilentLink(self.0.attach(attachment).await?)) as Box<dyn Link>) })
+    }
+
+    fn read_log(&self) -> BoxFuture<'_, Result<Box<dyn LogReader>, BrokerError>> {
+        self.0.read_log()
     }
 }
 

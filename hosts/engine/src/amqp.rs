@@ -1,0 +1,131 @@
+//! The broker over AMQP 0-9-1: RabbitMQ from 3.10 on.
+//!
+//! | route | on the broker, for a cluster `C` |
+//! |---|---|
+//! | `everyone` | the durable fan-out exchange `dayfly.C.everyone` |
+//! | `one(NAME)` | the durable queue `dayfly.C.node.NAME`, bound to it: expires when unused for the retention, bounded in bytes, drops its oldest |
+//! | `anyone` | the durable queue `dayfly.C.anyone`, bounded; what does not fit is refused |
+//! | `combiner` | the durable queue `dayfly.C.combiner`, bounded likewise, with a single active consumer |
+//! | `log` | the stream `dayfly.C.log`, bound to the exchange too |
+//!
+//! What the broker has is declared whenever a link is made, so a cluster needs no set-up and heals after a purge.
+//! Publishing is confirmed. Frames with a time to live that go to a single queue are not written to disk; all others are.
+//!
+//! **Links share connections**, [`LINKS_MAX`] to one at most, with two channels each: one to publish, one to consume.
+//! Nothing here reconnects by itself: a link that breaks says so once, and its replica attaches again.
+//!
+//! **Of two links to one inbox the later has it.** A link consumes with the time of its birth as its consumer's priority,
+//! so the broker hands everything to the latest, however long it takes a dead one's connection to end. A link that finds
+//! its inbox consumed sends the earlier one a message, through the inbox itself, and waits up to [`TAKE_OVER_MAX`] for it
+//! to go. An earlier one that is frozen is not waited for longer; it hears of it if it ever reads on. This compares
+//! clocks, as leases do: who takes a name over within the clocks' difference may be the one who has to go.
+
+mod config;
+mod doctor;
+mod greeting;
+mod journal;
+mod ledger;
+mod link;
+mod outcomes;
+mod pool;
+mod refusal;
+mod topology;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::broker::{Attachment, BoxFuture, Broker, BrokerError, Link, LogReader, PROBE_MAX};
+
+pub use config::AmqpConfig;
+pub use doctor::{Found, Inspection, Permission, Purged, inspect, purge};
+use pool::Pool;
+use topology::Names;
+
+/// How many links share a connection at most. The broker may permit fewer channels.
+pub const LINKS_MAX: usize = 100;
+
+/// How long a link waits for an earlier one to give up the inbox.
+pub const TAKE_OVER_MAX: Duration = Duration::from_secs(1);
+
+/// A cluster's broker over AMQP. It connects when the first link is made.
+pub struct AmqpBroker {
+    shared: Arc<Shared>,
+}
+
+/// What links and log readers need of their broker.
+struct Shared {
+    config: AmqpConfig,
+    names: Names,
+    pool: Pool,
+}
+
+impl fmt::Debug for AmqpBroker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AmqpBroker").field("config", &self.shared.config).finish_non_exhaustive()
+    }
+}
+
+impl AmqpBroker {
+    /// A broker as configured. It does no I/O, but for reading the file of certificates.
+    ///
+    /// # Errors
+    /// [`BrokerError::Refused`] names what is wrong with the configuration.
+    pub fn new(config: AmqpConfig) -> Result<Self, BrokerError> {
+        let pool = Pool::new(&config)?;
+        let names = Names::new(&config.cluster);
+        Ok(Self { shared: Arc::new(Shared { config, names, pool }) })
+    }
+}
+
+impl Broker for AmqpBroker {
+    fn attach(&self, attachment: Attachment) -> BoxFuture<'_, Result<Box<dyn Link>, BrokerError>> {
+        Box::pin(async move {
+            let link = self.shared.on_trusted_seat(|seat| link::open(&self.shared, seat, &attachment)).await?;
+            Ok(Box::new(link) as Box<dyn Link>)
+        })
+    }
+
+    fn read_log(&self) -> BoxFuture<'_, Result<Box<dyn LogReader>, BrokerError>> {
+        Box::pin(async move {
+            if self.shared.config.log_bytes == 0 {
+                return Err(BrokerError::Refused("this cluster keeps no log".to_owned()));
+            }
+            let reader = self.shared.on_trusted_seat(|seat| journal::open(&self.shared, seat)).await?;
+            Ok(Box::new(reader) as Box<dyn LogReader>)
+        })
+    }
+}
+
+impl Shared {
+    /// Does something over a connection that has just shown that it lives. One that was made earlier may have died
+    /// unnoticed, in a freeze; then a new one takes its place.
+    async fn on_trusted_seat<T, F>(&self, mut begin: impl FnMut(pool::Seat) -> F) -> Result<T, BrokerError>
+    where
+        F: Future<Output = Result<T, BrokerError>>,
+    {
+        loop {
+            let (seat, fresh) = self.pool.take().await?;
+            if !fresh {
+                match timeout(PROBE_MAX, seat.probe()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) | Err(_) => {
+                        seat.distrust();
+                        continue;
+                    }
+                }
+            }
+            let limit = Duration::from_millis(self.config.connect_ms);
+            return match timeout(limit, begin(seat.clone())).await {
+                Ok(outcome) => outcome,
+                Err(_) => {
+                    seat.distrust();
+                    let ms = self.config.connect_ms;
+                    Err(BrokerError::Unreachable(format!("{} took longer than {ms} ms to answer", self.pool.address())))
+                }
+            };
+        }
+    }
+}
