@@ -39,19 +39,8 @@ impl Debian {
             Ok(found) => return Ok(found),
             Err(reason) => reason,
         };
-        if !Path::new("/usr/bin/apt-get").exists() {
-            return Err(reason.context("Debian's Rust cannot be used, and there is no apt-get to install it"));
-        }
-        if command::capture(Command::new("id").arg("-u"))?.trim_end() != "0" {
-            return Err(reason.context("Debian's Rust cannot be used, and only root may install it"));
-        }
-        eprintln!("xtask: installing Debian's Rust ({reason:#})");
-        for line in ["apt-get update", Self::INSTALL] {
-            let mut words = line.split(' ');
-            let mut apt = Command::new(words.next().context("a command has a name")?);
-            apt.args(words).env("DEBIAN_FRONTEND", "noninteractive");
-            command::run_within(&mut apt, APT_LIMIT)?;
-        }
+        let reason = format!("{reason:#}");
+        install("Debian's Rust", Self::INSTALL).context(reason)?;
         Self::find(sysroot).context("Debian's Rust cannot be used, even after it was installed")
     }
 
@@ -114,6 +103,27 @@ impl Debian {
         }
         command
     }
+}
+
+/// Installs packages by this `apt-get` line.
+///
+/// # Errors
+/// There is no apt-get, the user is not root, or it failed.
+pub fn install(what: &str, line: &str) -> Result<()> {
+    if !Path::new("/usr/bin/apt-get").exists() {
+        bail!("there is no apt-get to install {what}");
+    }
+    if command::capture(Command::new("id").arg("-u"))?.trim_end() != "0" {
+        bail!("only root may install {what}");
+    }
+    eprintln!("xtask: installing {what}");
+    for line in ["apt-get update", line] {
+        let mut words = line.split(' ');
+        let mut apt = Command::new(words.next().context("a command has a name")?);
+        apt.args(words).env("DEBIAN_FRONTEND", "noninteractive");
+        command::run_within(&mut apt, APT_LIMIT)?;
+    }
+    Ok(())
 }
 
 /// Major and minor number of a version.

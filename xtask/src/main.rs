@@ -8,6 +8,7 @@ mod debian;
 mod diff;
 mod mutations;
 mod program;
+mod rabbitmq;
 mod suite;
 mod tally;
 mod toolchain;
@@ -21,6 +22,7 @@ use clap::{Parser, Subcommand};
 
 use crate::component::Component;
 use crate::program::Program;
+use crate::rabbitmq::RabbitMq;
 use crate::suite::Suite;
 use crate::toolchain::Toolchain;
 use crate::workspace::Workspace;
@@ -56,7 +58,7 @@ enum Task {
     /// Run everything that continuous integration runs, and stop at the first step that fails.
     ///
     /// In this order: format, the component and its checks, the tests of xtask and of the core, lints, the program,
-    /// and the tests of engine, program and scenarios.
+    /// a RabbitMQ of its own, and the tests of engine, program and scenarios.
     /// The last line counts the tests: `N passed, N failed, N skipped`.
     #[command(verbatim_doc_comment)]
     Test {
@@ -74,6 +76,14 @@ enum Task {
     Mutations {
         /// Only mutations whose name contains this.
         filter: Option<String>,
+    },
+    /// Run a RabbitMQ on this machine, to try Dayfly with. Ctrl-C ends it; its data stays in the folder `target`.
+    ///
+    /// It listens on 127.0.0.1 only. Debian's package is installed if it is missing and you are root.
+    Rabbitmq {
+        /// The port to listen on.
+        #[arg(long, default_value_t = rabbitmq::PORT)]
+        port: u16,
     },
     /// Run the benchmarks, natively and through the component.
     Bench {
@@ -104,6 +114,7 @@ fn run(Arguments { toolchain, task }: Arguments) -> Result<ExitCode> {
         }
         Task::Test { bless } => return Ok(Suite::new(&workspace, toolchain, bless).run()),
         Task::Mutations { filter } => mutations::check(&workspace, filter.as_deref())?,
+        Task::Rabbitmq { port } => RabbitMq::run_in_foreground(&workspace, port)?,
         Task::Bench { filter } => Program::bench(&workspace, &build_component()?, filter.as_deref())?,
     }
     Ok(ExitCode::SUCCESS)

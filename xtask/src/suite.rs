@@ -9,6 +9,7 @@ use crate::artifact;
 use crate::command;
 use crate::component::{self, Component};
 use crate::program;
+use crate::rabbitmq::RabbitMq;
 use crate::tally::{LineCounter, Tally};
 use crate::toolchain::{Kind, Toolchain};
 use crate::workspace::Workspace;
@@ -79,8 +80,11 @@ impl<'a> Suite<'a> {
         self.step("build of the program and its tests", |_| {
             command::run(on_hosts("build").args(["--release", "--bins", "--tests"]))
         })?;
+        // It is ended when it is dropped, also if the tests fail.
+        let rabbitmq = self.step("start of RabbitMQ", |_| RabbitMq::start_for_tests(workspace))?;
         self.step("tests of engine, program and scenarios", |suite| {
             let mut test = on_hosts("test");
+            rabbitmq.announce_to(&mut test);
             // Removed too: a variable that was left set must not turn comparisons off.
             match suite.bless {
                 true => test.env(BLESS_VARIABLE, "1"),
