@@ -9,7 +9,13 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod client;
+mod component;
 mod load;
+mod logging;
+mod metrics;
+mod replica;
+mod serve;
+mod settings;
 mod up;
 
 use client::Failure;
@@ -17,6 +23,7 @@ use client::data::{DeleteArgs, GetArgs, UpdateArgs};
 use client::listing::{KeysArgs, MembersArgs};
 use client::status::StatusArgs;
 use load::LoadArgs;
+use settings::ConfigArgs;
 use up::UpArgs;
 
 /// What stands below the help of `dayfly` itself.
@@ -61,6 +68,7 @@ enum Command {
     Members(MembersArgs),
     Status(StatusArgs),
     Load(LoadArgs),
+    Config(Box<ConfigArgs>),
 }
 
 fn main() -> ExitCode {
@@ -73,6 +81,7 @@ fn main() -> ExitCode {
         Command::Members(args) => client::listing::members(&args),
         Command::Status(args) => client::status::status(&args),
         Command::Load(args) => load::run(&args),
+        Command::Config(args) => settings::config(&args),
     };
     outcome.unwrap_or_else(|error| {
         // Whoever reads our output has had enough of it (`dayfly keys | head`): that is no failure.

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tracing::warn;
 
 use super::census::Entry;
 use super::platform::Platform;
@@ -157,7 +158,7 @@ impl Keeper {
         }
         for started in starts.join_all().await {
             if let Err(error) = started {
-                eprintln!("dayfly: a replica could not be started: {error}");
+                warn!("a replica could not be started: {error}");
             }
         }
     }

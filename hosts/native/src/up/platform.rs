@@ -13,9 +13,11 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tracing::error;
 
 use super::census::{Census, Entry, Status, Traffic};
 use super::slot::{Slot, Verdict};
+use crate::metrics::Answers;
 
 /// What a platform is told.
 #[derive(Clone)]
@@ -24,6 +26,8 @@ pub struct Settings {
     pub config: Config,
     /// The regions, and how many replicas each is to have.
     pub regions: Vec<Region>,
+    /// Whether the first replica founds the cluster, since nobody can be there already.
+    pub founds: bool,
     /// When a write is answered.
     pub confirm: Confirm,
     /// How long replicas are awake.
@@ -76,6 +80,7 @@ pub struct Platform {
     replicas: Handle,
     state: Mutex<State>,
     pub(super) traffic: Traffic,
+    pub(super) answers: Answers,
     /// Told when a replica has ended.
     changed: Notify,
 }
@@ -122,6 +127,7 @@ impl Platform {
             replicas,
             state: Mutex::new(state),
             traffic: Traffic::default(),
+            answers: Answers::default(),
             changed: Notify::new(),
         })
     }
@@ -148,7 +154,8 @@ impl Platform {
 
     // Starting.
 
-    /// Begins the cluster: one founder, who asks nobody for the database, and then all the others, who do.
+    /// Begins the cluster: one founder, who asks nobody for the database unless others may be there already, and then
+    /// all the others, who do.
     pub async fn found(self: &Arc<Self>) -> Result<(), StartError> {
         let places: Vec<usize> = self
             .settings
@@ -158,7 +165,7 @@ impl Platform {
             .flat_map(|(region, Region { number, .. })| std::iter::repeat_n(region, *number))
             .collect();
         let Some((founder, others)) = places.split_first() else { return Ok(()) };
-        self.start(*founder, true).await?;
+        self.start(*founder, self.settings.founds).await?;
         for some in others.chunks(STARTS_AT_ONCE) {
             let mut starts = JoinSet::new();
             for region in some {
@@ -247,7 +254,7 @@ impl Platform {
             (None, Ended::Left) => {}
             (None, Ended::Killed | Ended::Lost(_) | Ended::Refused(_)) => {
                 counted.lost += 1;
-                eprintln!("dayfly: replica {name} is lost: {ended}");
+                error!(replica = name, "lost: {ended}");
             }
         }
         if state.slots.is_empty() && !state.closed {
