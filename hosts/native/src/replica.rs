@@ -1,16 +1,19 @@
 //! What the settings say of every replica, in a cluster of one process and in one of many.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dayfly_engine::contract::Config;
-use dayfly_engine::{Broker, Bus, BusConfig, Confirm, Limits, ReplicaOptions, usual_config};
+use dayfly_engine::{
+    AmqpBroker, AmqpConfig, Broker, BrokerError, Bus, BusConfig, Confirm, Limits, ReplicaOptions, usual_config,
+};
 
 use crate::client::Failure;
 use crate::settings::Values;
 use crate::settings::table::{
-    AWAKE_SECONDS, BROKER, BURST_MS, CLUSTER, COMBINE_ABOVE, COMBINE_MS, CONFIRM, FRAME_KIB, INBOX_MIB, LOG, LOG_MIB,
-    REPAIR_KIB, RETENTION, STORE_MIB,
+    AWAKE_SECONDS, BROKER, BURST_MS, CA_FILE, CLUSTER, COMBINE_ABOVE, COMBINE_MS, CONFIRM, FRAME_KIB, INBOX_MIB, LOG,
+    LOG_MIB, REPAIR_KIB, RETENTION, STORE_MIB,
 };
 
 /// The least of what `--log` alone sets aside.
@@ -81,19 +84,28 @@ pub fn lease(values: &Values) -> Result<Option<Duration>, Failure> {
 pub enum Brokerage {
     /// One within this process.
     Bus(BusConfig),
+    /// RabbitMQ.
+    Amqp(AmqpConfig),
 }
 
 impl Brokerage {
     /// What the settings say; none is the one within this process.
     pub fn of(values: &Values) -> Self {
-        let _ = values.text_given(&BROKER);
-        Self::Bus(BusConfig { inbox_bytes: (values.number(&INBOX_MIB) as usize) << 20, ..BusConfig::default() })
+        let inbox_bytes = values.number(&INBOX_MIB) << 20;
+        match amqp(values) {
+            Some(config) => Self::Amqp(AmqpConfig { inbox_bytes, log_bytes: log_mib(values) << 20, ..config }),
+            None => {
+                let (inbox_bytes, log_bytes) = (inbox_bytes as usize, (log_mib(values) << 20) as usize);
+                Self::Bus(BusConfig { inbox_bytes, log_bytes, ..BusConfig::default() })
+            }
+        }
     }
 
     /// Makes it usable. Nothing is connected before a replica is.
-    pub fn connect(self) -> Result<Arc<dyn Broker>, Failure> {
+    pub fn connect(self) -> Result<Arc<dyn Broker>, BrokerError> {
         match self {
             Self::Bus(config) => Ok(Arc::new(Bus::new(config))),
+            Self::Amqp(config) => Ok(Arc::new(AmqpBroker::new(config)?)),
         }
     }
 
@@ -101,4 +113,17 @@ impl Brokerage {
     pub fn is_private(&self) -> bool {
         matches!(self, Self::Bus(_))
     }
+}
+
+/// How RabbitMQ is reached, if the settings name one; its bounds are the usual ones.
+pub fn amqp(values: &Values) -> Option<AmqpConfig> {
+    let url = values.text_given(&BROKER)?;
+    let ca_file = values.text_given(&CA_FILE).map(PathBuf::from);
+    Some(AmqpConfig { ca_file, ..AmqpConfig::new(url, values.text(&CLUSTER)) })
+}
+
+/// As [`amqp`], for commands that are of no use without.
+pub fn amqp_needed(values: &Values) -> Result<AmqpConfig, Failure> {
+    let missing = "no broker: give --broker amqp://USER:PASSWORD@HOST, or DAYFLY_BROKER, or `broker` in dayfly.toml";
+    amqp(values).ok_or_else(|| Failure::Usage(missing.to_owned()))
 }

@@ -115,8 +115,10 @@ fn log(parts: &Parts, id: &HeaderValue, response: &Response<Body>, began: Instan
     let path = || crate::client::text::excerpt(parts.uri.path(), LOGGED_PATH_CHARS);
     let replica = || response.headers().get("dayfly-replica").map(text).unwrap_or_default();
     let ms = began.elapsed().as_millis() as u64;
+    // Whoever probes asks all the time, and is answered.
+    let probes = !parts.uri.path().contains("/v1/");
     // The level of an event is fixed where it stands.
-    if status >= 500 {
+    if status >= 500 && !probes {
         info!(replica = replica(), request = text(id), method = %parts.method, path = path(), status, ms, "request");
     } else {
         debug!(replica = replica(), request = text(id), method = %parts.method, path = path(), status, ms, "request");

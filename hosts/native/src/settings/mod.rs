@@ -14,7 +14,7 @@ mod show;
 pub mod table;
 mod values;
 
-pub use given::{Any, Doctor, Given, Node, Purge, Up};
+pub use given::{Doctor, Given, Node, Purge, Up};
 pub use secret::masked;
 pub use show::{ConfigArgs, config};
 pub use values::Values;

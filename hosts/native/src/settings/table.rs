@@ -379,6 +379,17 @@ pub static DATA: Setting = setting(
      subfolder for each replica, and what a former run or a dead replica left is taken over by one that starts",
 );
 
+/// How often state is stored.
+pub static SAVE_SECONDS: Setting = setting(
+    "save-seconds",
+    "SECONDS",
+    Kind::Seconds(0.0, 86_400.0),
+    Default::Is("10"),
+    REPLICAS,
+    STATE_HEADING,
+    "How often --data is brought up to date while a replica is awake, in seconds. 0: only when it is frozen or leaves",
+);
+
 /// What of a stop remains.
 pub static KEEP: Setting = setting(
     "keep",
@@ -517,6 +528,7 @@ pub static ALL: &[&Setting] = &[
     &LOG,
     &LOG_MIB,
     &DATA,
+    &SAVE_SECONDS,
     &KEEP,
     &LOG_LEVEL,
     &LOG_FORMAT,

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::census::Entry;
+use super::census::{Entry, Status};
 use super::platform::Platform;
 
 /// What a keeper goes by.
@@ -76,7 +76,9 @@ impl Keeper {
     async fn round(&mut self) {
         let roster = self.platform.roster();
         if let Some(policy) = self.policy {
-            self.complete.extend(self.platform.statuses().await.into_iter().filter(|s| s.complete).map(|s| s.name));
+            self.complete.extend(
+                self.platform.statuses::<Status>().await.into_iter().filter(|(_, s)| s.complete).map(|(name, _)| name),
+            );
             let lives = |name: &String| roster.iter().any(|entry| entry.name == *name);
             self.complete.retain(lives);
             self.retired.retain(lives);

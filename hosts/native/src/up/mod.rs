@@ -1,10 +1,11 @@
 //! `dayfly up`: a cluster in one process, and the platform that it runs on.
 //!
 //! `plan` makes sense of the settings; `platform` has the replicas, and `dispatch` gives them requests; `keeper` sees
-//! to it that there are enough; `house` shows them to the HTTP server; `report` tells what happens.
+//! to it that there are enough; `estate` has what they leave behind; `house` shows them to the HTTP server; `report` tells what happens.
 
 mod census;
 mod dispatch;
+mod estate;
 mod house;
 mod keeper;
 mod plan;
@@ -24,6 +25,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::level_filters::LevelFilter;
 
+use crate::client::Failure;
 use crate::component::COMPONENT;
 use crate::logging;
 use crate::serve::signals::Signals;
@@ -113,7 +115,7 @@ async fn up(
         .await
         .with_context(|| format!("cannot listen on {listen} (another address: --listen)"))?;
     let url = format!("http://{}", listener.local_addr()?);
-    let broker = plan.broker.connect()?;
+    let broker = plan.broker.connect().map_err(|error| Failure::of_broker(&error))?;
     let platform = Platform::new(runtime, broker, replicas.clone(), plan.settings);
     let reporter = Reporter::new(Arc::clone(&platform), json);
 

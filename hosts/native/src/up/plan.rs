@@ -1,5 +1,6 @@
 //! What the settings of `dayfly up` come to.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -9,10 +10,11 @@ use crate::client::Failure;
 use crate::replica::{self, Brokerage};
 use crate::settings::Values;
 use crate::settings::table::{
-    AWAKE_SECONDS, EPHEMERAL, IDLE, MAX_REPLICAS, MEAN_LIFE, QUEUE, REGIONS, RENEW, REPLICAS_NUMBER, RETENTION,
-    WAKE_WITHIN,
+    AWAKE_SECONDS, DATA, EPHEMERAL, IDLE, MAX_REPLICAS, MEAN_LIFE, QUEUE, REGIONS, RENEW, REPLICAS_NUMBER, RETENTION,
+    SAVE_SECONDS, WAKE_WITHIN,
 };
 
+use super::estate::Estate;
 use super::keeper::Policy;
 use super::platform::{Mortality, Region, Settings};
 
@@ -94,6 +96,8 @@ impl Plan {
                 replicas_max,
                 queue_max: values.number(&QUEUE) as usize,
                 seed,
+                estate: values.text_given(&DATA).map(Estate::open).transpose()?.map(Arc::new),
+                save_every_ms: (values.seconds(&SAVE_SECONDS) * 1_000.0) as u64,
             },
             policy: ephemeral.then_some(policy),
             broker,
