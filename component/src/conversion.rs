@@ -74,7 +74,7 @@ impl From<http::Response> for api::Response {
 
 impl From<effect::Effects> for types::Effects {
     fn from(effects: effect::Effects) -> Self {
-        let effect::Effects { frames, next_tick, serve_anyone, quiet, started_anew, replay } = effects;
+        let effect::Effects { frames, next_tick, serve_anyone, quiet, started_anew, replay, done_with } = effects;
         Self {
             frames: frames.into_iter().map(types::Frame::from).collect(),
             next_tick: next_tick.map(|at| at.0),
@@ -82,6 +82,7 @@ impl From<effect::Effects> for types::Effects {
             quiet,
             started_anew,
             replay,
+            done_with,
         }
     }
 }

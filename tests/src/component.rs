@@ -258,5 +258,6 @@ fn to_effects(effects: contract::Effects) -> Effects {
         quiet: effects.quiet,
         started_anew: effects.started_anew,
         replay: effects.replay,
+        done_with: effects.done_with,
     }
 }

@@ -38,6 +38,11 @@ pub fn outline(body: &[u8], cluster: &str) -> String {
             answer.outline.len()
         ),
         Body::Members(records) => write!(line, "{} members", records.len()),
+        Body::Share(chunk) => write!(line, "share of {} parts", chunk.parts.len()),
+        Body::Combined(records, chunk) => {
+            write!(line, "combined, {} members, {} parts", records.len(), chunk.parts.len())
+        }
+        Body::SnapshotDue => write!(line, "snapshot due"),
     };
     format!("{} bytes, complete {}, {line}", body.len(), frame.complete)
 }

@@ -23,7 +23,7 @@ pub use answer::Answer;
 pub use body::{BATCH_MAX_OPERATIONS, BODY_MAX_BYTES, NESTING_MAX};
 pub use page::{KeyCursor, KeysPage, MembersPage};
 pub use token::{TOKEN_MAX_WRITERS, Token};
-pub use view::{DroppedView, MemberView, RepairView, StatusView, TrafficView};
+pub use view::{CombiningView, DroppedView, LogView, MemberView, RepairView, StatusView, TrafficView};
 
 /// A request that has the right form.
 #[derive(Clone, Debug, PartialEq, Eq)]

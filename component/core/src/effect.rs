@@ -49,6 +49,8 @@ pub struct Effects {
     pub started_anew: bool,
     /// Whether the replica waits for what the log tells.
     pub replay: bool,
+    /// How many of the messages received are done with, from the first on.
+    pub done_with: u64,
 }
 
 /// How the broker answered a publish.

@@ -10,13 +10,14 @@ use crate::dot::{Dot, Era, Seq, WriterId};
 use crate::intervals::DotSet;
 use crate::member::Record;
 use crate::sketch::Sketch;
+use crate::snapshot::LogMark;
 use crate::store::{Description, Range, Ranges};
 
 /// The first byte of a frame. A frame of another version is dropped, counted and reported.
 pub const VERSION: u8 = 1;
 
-/// The most bytes of what stands before the body of a frame: version, cluster, era, record, root.
-pub const HEADER_MAX_BYTES: usize = 320;
+/// The most bytes of what stands before the body of a frame: version, cluster, era, record, root, mark.
+pub const HEADER_MAX_BYTES: usize = 340;
 
 /// A frame.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +30,8 @@ pub struct Frame {
     pub complete: bool,
     /// The sender's root when it sent.
     pub root: Digest,
+    /// How much the sender believes to have been logged.
+    pub log: LogMark,
     /// What it says.
     pub body: Body,
 }
@@ -48,6 +51,12 @@ pub enum Body {
     Answer(Answer),
     /// Members, for a newcomer; of each, whether it has the whole database, as far as the sender has heard.
     Members(Vec<(Record, bool)>),
+    /// Sent to the combiner: writes for everyone, possibly none. The combiner tells everyone its root soon after in any case.
+    Share(Chunk),
+    /// What the combiner gathered: members of whom there is news, as in [`Body::Members`], and the join of the shares.
+    Combined(Vec<(Record, bool)>, Chunk),
+    /// Sent to the combiner: write a snapshot into the log.
+    SnapshotDue,
 }
 
 /// A request for repair. The answering side keeps nothing of it.
@@ -131,6 +140,8 @@ impl Frame {
         self.sender.write(&mut out);
         out.flag(self.complete);
         self.root.0.iter().for_each(|word| out.raw(&word.to_be_bytes()));
+        out.number(self.log.snapshot);
+        out.number(self.log.bytes);
         match &self.body {
             Body::Beat => out.byte(0),
             Body::Wake => out.byte(5),
@@ -148,11 +159,19 @@ impl Frame {
             }
             Body::Members(records) => {
                 out.byte(4);
-                for (record, complete) in records {
-                    record.write(&mut out);
-                    out.flag(*complete);
-                }
+                write_members(&mut out, records);
             }
+            Body::Share(chunk) => {
+                out.byte(6);
+                out.raw(&chunk.encode());
+            }
+            Body::Combined(records, chunk) => {
+                out.byte(7);
+                out.number(records.len() as u64);
+                write_members(&mut out, records);
+                out.raw(&chunk.encode());
+            }
+            Body::SnapshotDue => out.byte(8),
         }
         out.into_bytes()
     }
@@ -172,6 +191,7 @@ impl Frame {
         let complete = reader.flag()?;
         let root = reader.wide()?;
         let root = Digest([(root >> 64) as u64, root as u64]);
+        let log = LogMark { snapshot: reader.number()?, bytes: reader.number()? };
         let body = match reader.byte()? {
             0 => Body::Beat,
             1 => Body::Delta(Chunk::decode(reader.take(reader.len())?)?),
@@ -185,10 +205,19 @@ impl Frame {
                 Body::Members(records)
             }
             5 => Body::Wake,
+            6 => Body::Share(Chunk::decode(reader.take(reader.len())?)?),
+            7 => {
+                let mut records = Vec::new();
+                for _ in 0..reader.number()? {
+                    records.push((Record::read(&mut reader)?, reader.flag()?));
+                }
+                Body::Combined(records, Chunk::decode(reader.take(reader.len())?)?)
+            }
+            8 => Body::SnapshotDue,
             _ => return Err(CodecError::Broken("the kind of a frame").into()),
         };
         reader.end()?;
-        Ok(Self { era, sender, complete, root, body })
+        Ok(Self { era, sender, complete, root, log, body })
     }
 }
 
@@ -274,6 +303,13 @@ impl Answer {
         }
         let chunk = Chunk::decode(reader.take(reader.len())?)?;
         Ok(Self { session, covers, last, undecoded, outline, chunk })
+    }
+}
+
+fn write_members(out: &mut Writer, records: &[(Record, bool)]) {
+    for (record, complete) in records {
+        record.write(out);
+        out.flag(*complete);
     }
 }
 

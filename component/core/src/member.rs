@@ -116,21 +116,26 @@ impl Members {
         Self { table: BTreeMap::new(), retention_ms, skew_ms, expire_at: Timestamp(0), refused: 0 }
     }
 
-    /// Joins a record. Old gossip of one that is gone changes nothing, because a record carries its own expiry.
-    pub fn observe(&mut self, mut record: Record, now: Timestamp) {
+    /// Joins a record; whether that changed anything. Old gossip of one that is gone does not, because a record carries its
+    /// own expiry.
+    pub fn observe(&mut self, mut record: Record, now: Timestamp) -> bool {
         record.awake_until = record.awake_until.min(now.plus_ms(LEASE_MAX_MS + self.skew_ms));
         if self.is_expired(&record, now) {
-            return;
+            return false;
         }
         if let Some(known) = self.table.get_mut(&record.name) {
-            if record.order() > known.record.order() {
+            let is_news = record.order() > known.record.order();
+            if is_news {
                 known.record = record;
             }
+            is_news
         } else if self.table.len() < MEMBERS_MAX {
             let name = record.name.clone();
             self.table.insert(name, Member { record, complete: false, root: None, included: None, is_silent: false });
+            true
         } else {
             self.refused += 1;
+            false
         }
     }
 

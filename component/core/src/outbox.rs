@@ -38,10 +38,13 @@ struct Burst {
     wire_bytes: usize,
 }
 
-/// A frame of writes that the broker has not confirmed.
+/// A frame that the broker has not confirmed, and that must not be lost.
 #[derive(Clone, Debug)]
 struct Unsettled {
+    route: Route,
     body: Vec<u8>,
+    /// For a combiner, the number of the first message that it is made of.
+    first_message: Option<u64>,
     writes: Vec<Written>,
     /// When to send it again, if it failed.
     resend_at: Option<Timestamp>,
@@ -124,18 +127,43 @@ impl Outbox {
         Some(dots)
     }
 
-    /// Sends the burst, whose dots `body` speaks of.
+    /// Upper bound of the burst's chunk in bytes.
+    pub fn burst_bytes(&self) -> usize {
+        self.burst.as_ref().map_or(0, |burst| burst.wire_bytes)
+    }
+
+    /// Sends the burst, whose dots `body` speaks of; for a combiner together with what it gathered from this message on.
     ///
     /// # Panics
     /// If there is no burst.
-    pub fn send_burst(&mut self, body: Vec<u8>, now: Timestamp) -> Frame {
+    pub fn send_burst(&mut self, route: Route, body: Vec<u8>, first_message: Option<u64>, now: Timestamp) -> Frame {
         let burst = self.burst.take().expect("the caller made the body from the burst's dots");
         self.burst_sent = Some(now);
-        self.hold(
-            burst.id,
-            Unsettled { body: body.clone(), writes: burst.writes, resend_at: None, wait_ms: RESEND_MIN_MS },
-        );
-        Frame { id: burst.id, route: Route::Everyone, body, ttl_ms: None }
+        self.send(burst.id, route, body, burst.writes, first_message)
+    }
+
+    /// Sends what a combiner gathered from this message on.
+    pub fn send_gathered(&mut self, body: Vec<u8>, first_message: u64) -> Frame {
+        let id = self.next_id();
+        self.send(id, Route::Everyone, body, Vec::new(), Some(first_message))
+    }
+
+    fn send(
+        &mut self,
+        id: FrameId,
+        route: Route,
+        body: Vec<u8>,
+        writes: Vec<Written>,
+        first_message: Option<u64>,
+    ) -> Frame {
+        let frame = Frame { id, route: route.clone(), body: body.clone(), ttl_ms: None };
+        self.hold(id, Unsettled { route, body, first_message, writes, resend_at: None, wait_ms: RESEND_MIN_MS });
+        frame
+    }
+
+    /// The number of the first message that a frame is made of which is not confirmed.
+    pub fn first_message(&self) -> Option<u64> {
+        self.unsettled.values().filter_map(|unsettled| unsettled.first_message).min()
     }
 
     fn hold(&mut self, id: FrameId, unsettled: Unsettled) {
@@ -183,9 +211,9 @@ impl Outbox {
                 let mut unsettled = self.release(id).expect("it was found above");
                 unsettled.resend_at = None;
                 unsettled.wait_ms = (unsettled.wait_ms * 2).min(RESEND_MAX_MS);
-                let (id, body) = (self.next_id(), unsettled.body.clone());
+                let (id, route, body) = (self.next_id(), unsettled.route.clone(), unsettled.body.clone());
                 self.hold(id, unsettled);
-                Frame { id, route: Route::Everyone, body, ttl_ms: None }
+                Frame { id, route, body, ttl_ms: None }
             })
             .collect()
     }

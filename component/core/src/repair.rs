@@ -123,6 +123,8 @@ pub struct Repair {
     suspicion: Suspicion,
     /// Peers that did not answer.
     silent: Vec<String>,
+    /// Whether a difference was to be looked into, and nobody was known who might have what is missing.
+    is_unanswerable: bool,
     /// When a newcomer stops waiting for somebody to hand it the database.
     give_up_at: Option<Timestamp>,
     /// Whether a replica that has the whole database has answered this newcomer.
@@ -153,6 +155,7 @@ impl Repair {
             held: Holdback::default(),
             suspicion: Suspicion::default(),
             silent: Vec::new(),
+            is_unanswerable: false,
             give_up_at: None,
             was_served: false,
             heard_at: None,
@@ -270,6 +273,12 @@ impl Repair {
         std::mem::take(&mut self.silent)
     }
 
+    /// Whether, since this was last asked, a difference was to be looked into and nobody was known who might have what is
+    /// missing.
+    pub fn take_unanswerable(&mut self) -> bool {
+        std::mem::take(&mut self.is_unanswerable)
+    }
+
     fn open(&mut self, kind: Kind, pending: Ranges, peer: Option<String>, turn: &mut Turn<'_>) {
         self.sessions.push(Session {
             id: (turn.chance)(),
@@ -298,6 +307,8 @@ impl Repair {
                 self.held.forget();
                 let kind = if store.is_empty() { Kind::Fetch } else { Kind::Sketch };
                 self.open(kind, Ranges::all(), Some(peer), turn);
+            } else {
+                self.is_unanswerable = true;
             }
         }
         while self.sessions.len() < SESSIONS_MAX
@@ -523,4 +534,72 @@ fn some_gaps(store: &Store) -> DotSet {
         some.insert_span(writer, low, high);
     }
     some
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cell::{Cell, DataType};
+    use crate::dot::WriterId;
+    use crate::store::Write;
+
+    const BOUNDS: Bounds = Bounds { repair_bytes: 262_144, frame_bytes: 65_536, bootstrap_ms: 1_000, has_log: false };
+
+    fn tick(repair: &mut Repair, now_ms: u64, peers: &Peers) -> Vec<(Route, Ask)> {
+        let mut store = Store::new();
+        let mut write = Write::begin(&mut store, WriterId(1), usize::MAX);
+        write.put(&Cell::of_key("k", DataType::GSet), b"x").expect("there is room");
+        write.commit();
+        repair.tick(&mut Turn { now: Timestamp(now_ms), chance: &mut || 3 }, &store, peers)
+    }
+
+    /// Ticks when it is due until it has asked so often.
+    fn ask(repair: &mut Repair, times: u64, peers: &Peers) -> Timestamp {
+        let mut now = Timestamp(0);
+        while repair.asked < times {
+            now = now.max(repair.due().expect("it goes on"));
+            tick(repair, now.0, peers);
+        }
+        now
+    }
+
+    #[test]
+    fn a_peer_that_gives_a_sign_of_life_is_not_given_up() {
+        let name = "frozen".to_owned();
+        let peers = Peers { complete: vec![name.clone()], with_news: vec![name.clone()], ..Peers::default() };
+        let mut repair = Repair::founder(BOUNDS);
+        repair.suspect(&name, &mut Turn { now: Timestamp(0), chance: &mut || 3 });
+        let asked_last = ask(&mut repair, NEWS_TRIES_MAX.into(), &peers);
+        repair.hear(&name, asked_last.plus_ms(10));
+        let again = repair.due().expect("it is asked again");
+        assert_eq!(again, asked_last.plus_ms(10 + RENEW_MS), "soon");
+        assert_eq!(tick(&mut repair, again.0, &peers).len(), 1);
+        assert!(repair.take_silent().is_empty());
+    }
+
+    #[test]
+    fn a_peer_that_does_not_answer_is_given_up() {
+        let name = "dead".to_owned();
+        let peers = Peers { complete: vec![name.clone()], with_news: vec![name.clone()], ..Peers::default() };
+        let mut repair = Repair::founder(BOUNDS);
+        repair.suspect(&name, &mut Turn { now: Timestamp(0), chance: &mut || 3 });
+        ask(&mut repair, NEWS_TRIES_MAX.into(), &peers);
+        let due = repair.due().expect("its patience ends");
+        assert!(tick(&mut repair, due.0, &peers).is_empty());
+        assert_eq!(repair.take_silent(), [name]);
+        assert!(repair.is_idle());
+    }
+
+    #[test]
+    fn with_a_log_nobody_is_complete_before_it_was_read() {
+        let mut repair = Repair::newcomer(Bounds { has_log: true, ..BOUNDS });
+        let peers = Peers::default();
+        repair.wake(&mut Turn { now: Timestamp(0), chance: &mut || 3 }, &Store::new());
+        tick(&mut repair, 1_000, &peers);
+        assert!(repair.wants_replay() && !repair.is_complete());
+        repair.end_replay();
+        assert!(!repair.wants_replay() && repair.is_complete());
+        let founder = Repair::founder(Bounds { has_log: true, ..BOUNDS });
+        assert!(founder.wants_replay() && !founder.is_complete());
+    }
 }

@@ -1,27 +1,25 @@
 //! A replica: the composition of the layers. Calls in, effects out.
 
-use crate::api::{self, Answer, Call, Kind, MemberView, StatusView, Token, WriteAnswer};
-use crate::api::{DroppedView, RepairView, TrafficView};
-use crate::cell::DataType;
+mod incoming;
+mod outgoing;
+mod requests;
+
+use crate::api::{self, Answer};
 use crate::chunk::Chunk;
-use crate::clock::{Clock, Stamp};
+use crate::clock::Clock;
 use crate::codec::CodecError;
-use crate::config::{Config, ConfigError, FRAME_SLACK_BYTES};
-use crate::digest::Digest;
-use crate::dot::{Era, Seq, WriterId};
-use crate::effect::{Effects, Frame as Outgoing, FrameId, Receipt, Route};
-use crate::frame::{Body, Frame, HEADER_MAX_BYTES, Refused, Want};
+use crate::combining::Gathering;
+use crate::config::{Config, ConfigError};
+use crate::dot::WriterId;
+use crate::effect::{Effects, Frame as Outgoing, Receipt, Route};
+use crate::frame::Body;
 use crate::http::{Request, Response};
-use crate::intervals::DotSet;
-use crate::member::{LEASE_MAX_MS, Member, Members, Presence, Record};
+use crate::member::{LEASE_MAX_MS, Members};
 use crate::outbox::{Outbox, Written};
-use crate::refusal::Refusal;
-use crate::repair::{Bounds, Peers, Repair, Reply};
-use crate::serve::serve;
-use crate::store::{Range, Store, Write};
+use crate::repair::{Bounds, Repair};
+use crate::snapshot::Log;
+use crate::store::Store;
 use crate::time::{Timestamp, Turn};
-use crate::types;
-use crate::types::operation::Operation;
 
 /// How long after its last frame of writes a replica tells its root once more, so that a peer that missed the frame notices.
 const CLOSING_BEAT_MS: u64 = 500;
@@ -41,6 +39,10 @@ pub struct Replica {
     writer: Option<OwnWriter>,
     outbox: Outbox,
     repair: Repair,
+    gathering: Gathering,
+    log: Log,
+    /// How many messages were received since the start.
+    messages: u64,
     /// Until when this replica has said that it is awake.
     awake_until: Timestamp,
     is_awake: bool,
@@ -75,6 +77,8 @@ struct Counts {
     received_frames: u64,
     received_bytes: u64,
     asks_answered: u64,
+    shares: u64,
+    combined: u64,
     redone: u64,
     redo_refused: u64,
 }
@@ -111,6 +115,9 @@ impl Replica {
             writer: None,
             outbox: Outbox::default(),
             repair: Self::new_repair(&config),
+            gathering: Gathering::default(),
+            log: Log::new(config.log_bytes),
+            messages: 0,
             awake_until: turn.now,
             is_awake: false,
             has_left: false,
@@ -161,11 +168,12 @@ impl Replica {
         self.members.observe(own, turn.now);
         let is_new_period = !was_awake || started_anew;
         let body = if is_new_period { Body::Wake } else { Body::Beat };
-        let mut frames = vec![self.frame(Route::Everyone, body, None, turn)];
+        let mut frames = Vec::new();
+        self.announce(body, &mut frames, turn);
         if is_new_period {
             self.repair.wake(turn, &self.store);
-            // By then the inbox is drained, and the root worth comparing.
-            self.beat_at = Some(turn.now.plus_ms(WAKE_BEAT_MS));
+            // By then the inbox is drained, and the root worth comparing. The combiner tells its own in any case.
+            self.beat_at = (!self.is_combining(turn.now)).then(|| turn.now.plus_ms(WAKE_BEAT_MS));
         }
         self.work(&mut frames, turn);
         Effects { started_anew, ..self.effects(frames, turn) }
@@ -183,10 +191,12 @@ impl Replica {
     pub fn suspend(&mut self, turn: &mut Turn<'_>) -> Effects {
         let started_anew = self.begin(turn);
         let mut frames = Vec::new();
+        self.send_gathered(&mut frames, turn);
         self.flush(&mut frames, turn);
         if self.beat_at.take().is_some() {
-            frames.push(self.frame(Route::Everyone, Body::Beat, None, turn));
+            self.announce(Body::Beat, &mut frames, turn);
         }
+        self.log.abandon();
         self.is_awake = false;
         Effects { started_anew, ..self.effects(frames, turn) }
     }
@@ -195,12 +205,14 @@ impl Replica {
     pub fn leave(&mut self, turn: &mut Turn<'_>) -> Effects {
         let started_anew = self.begin(turn);
         let mut frames = Vec::new();
+        self.send_gathered(&mut frames, turn);
         self.flush(&mut frames, turn);
+        self.log.abandon();
         self.is_awake = false;
         self.has_left = true;
         let own = self.record();
         self.members.observe(own, turn.now);
-        frames.push(self.frame(Route::Everyone, Body::Beat, None, turn));
+        self.announce(Body::Beat, &mut frames, turn);
         Effects { started_anew, ..self.effects(frames, turn) }
     }
 
@@ -209,6 +221,7 @@ impl Replica {
         let started_anew = self.begin(turn);
         let mut frames = Vec::new();
         for body in bodies {
+            self.messages += 1;
             if let Some(frame) = self.decode(body) {
                 self.take_in(frame, body.len(), &mut frames, turn);
             }
@@ -224,6 +237,10 @@ impl Replica {
             if let Some(gone) = self.outbox.settle(*receipt, turn.now) {
                 self.members.forget(&gone);
                 self.repair.lose_peer(&gone, turn.now);
+            }
+            if self.log.settle(*receipt, turn.now) {
+                // To tell that there is a new snapshot.
+                self.beat_at = Some(turn.now);
             }
         }
         let mut frames = Vec::new();
@@ -273,12 +290,14 @@ impl Replica {
         let started_anew = self.begin(turn);
         for body in bodies {
             let Some(frame) = self.decode(body) else { continue };
+            self.log.merge(frame.log);
             match frame.body {
-                Body::Delta(chunk) => {
+                Body::Delta(chunk) | Body::Combined(_, chunk) => {
                     self.join(&chunk, turn);
                 }
-                // Leases of then, questions and answers of then.
+                // Leases of then, and what is not sent to the log.
                 Body::Beat | Body::Wake | Body::Ask(_) | Body::Answer(_) | Body::Members(_) => {}
+                Body::Share(_) | Body::SnapshotDue => {}
             }
         }
         let mut frames = Vec::new();
@@ -307,6 +326,9 @@ impl Replica {
         // Whoever founded the cluster long ago is a newcomer now.
         let bootstrap_ms = self.config.bootstrap_ms.max(1000);
         self.repair = Self::new_repair(&Config { bootstrap_ms, ..self.config.clone() });
+        // Messages of the combiner that were not acknowledged are with its successor.
+        self.gathering = Gathering::default();
+        self.log.abandon();
         self.beat_at = None;
         self.has_told_complete = false;
         if self.is_awake {
@@ -318,7 +340,10 @@ impl Replica {
     /// Does what is due: bursts, frames to send again, beats, repair, expiry.
     fn work(&mut self, frames: &mut Vec<Outgoing>, turn: &mut Turn<'_>) {
         self.members.expire(turn.now);
-        if self.outbox.burst_due(self.config.burst_ms, turn.now).is_some_and(|due| due <= turn.now) {
+        if self.gathering.due().is_some_and(|due| due <= turn.now) {
+            self.send_gathered(frames, turn);
+        }
+        if self.burst_due(turn.now).is_some_and(|due| due <= turn.now) {
             self.flush(frames, turn);
         }
         let again = self.outbox.resend(turn.now);
@@ -335,6 +360,10 @@ impl Replica {
                     let ttl_ms = u32::try_from(Timestamp(ask.until_ms).since_ms(turn.now)).ok();
                     frames.push(self.frame(route, Body::Ask(ask), ttl_ms, turn));
                 }
+                if self.repair.take_unanswerable() && self.is_combining(turn.now) {
+                    // The combiner of now tells its root.
+                    self.announce(Body::Beat, frames, turn);
+                }
                 for name in self.repair.take_silent() {
                     self.members.silence(&name);
                     self.look_further(turn);
@@ -350,16 +379,31 @@ impl Replica {
         }
         if self.beat_at.is_some_and(|at| at <= turn.now) {
             self.beat_at = None;
-            frames.push(self.frame(Route::Everyone, Body::Beat, None, turn));
+            self.announce(Body::Beat, frames, turn);
         }
+        if self.is_awake && self.repair.is_complete() {
+            if self.log.asks(turn) {
+                frames.push(self.frame(Route::Combiner, Body::SnapshotDue, None, turn));
+            }
+            self.write_snapshot(frames, turn);
+        }
+    }
+
+    /// When the burst of writes has to go out. A combiner's goes with what it gathers.
+    fn burst_due(&self, now: Timestamp) -> Option<Timestamp> {
+        self.outbox.burst_due(self.config.burst_ms, now).filter(|_| self.gathering.due().is_none())
     }
 
     fn effects(&self, frames: Vec<Outgoing>, turn: &Turn<'_>) -> Effects {
         let repair = self.repair.due().filter(|_| self.is_awake);
-        let burst = self.outbox.burst_due(self.config.burst_ms, turn.now);
+        let burst = self.burst_due(turn.now);
+        let log = self.log.due().filter(|_| self.is_awake && self.repair.is_complete());
         // Often enough that a replica that is awake never mistakes idleness for a freeze.
         let alive = self.is_awake.then(|| turn.now.plus_ms(self.config.retention_ms / 4));
-        let next_tick = [repair, burst, self.outbox.resend_due(), self.beat_at, alive].into_iter().flatten().min();
+        let others = [self.gathering.due(), self.outbox.resend_due(), self.beat_at, log, alive];
+        let next_tick = [repair, burst].into_iter().chain(others).flatten().min();
+        let open = [self.gathering.first_message(), self.outbox.first_message(), self.log.first_message()];
+        let done_with = open.into_iter().flatten().min().map_or(self.messages, |first| first - 1);
         Effects {
             frames,
             next_tick,
@@ -369,420 +413,12 @@ impl Replica {
                 && self.repair.is_idle()
                 && self.outbox.is_settled()
                 && self.beat_at.is_none()
+                && self.gathering.due().is_none()
+                && self.log.first_message().is_none()
                 && self.to_redo.is_empty(),
             started_anew: false,
             replay: self.is_awake && self.repair.wants_replay(),
+            done_with,
         }
     }
-
-    // --- frames out ---
-
-    fn record(&self) -> Record {
-        Record {
-            name: self.name.clone(),
-            incarnation: self.incarnation,
-            left: self.has_left,
-            awake_until: self.awake_until,
-            host: self.config.host.clone(),
-            region: self.config.region.clone(),
-            zone: self.config.zone.clone(),
-        }
-    }
-
-    fn encode(&self, body: Body, turn: &Turn<'_>) -> Vec<u8> {
-        let frame = Frame {
-            era: Era::at(turn.now),
-            sender: self.record(),
-            complete: self.repair.is_complete(),
-            root: self.store.root(),
-            body,
-        };
-        frame.encode(&self.config.cluster)
-    }
-
-    fn frame(&mut self, route: Route, body: Body, ttl_ms: Option<u32>, turn: &Turn<'_>) -> Outgoing {
-        let body = self.encode(body, turn);
-        let frame = self.outbox.frame(route, body, ttl_ms);
-        self.count_sent(&frame);
-        frame
-    }
-
-    fn count_sent(&mut self, frame: &Outgoing) {
-        self.counts.sent_frames += 1;
-        self.counts.sent_bytes += frame.body.len() as u64;
-    }
-
-    /// Sends the burst of writes, if there is one.
-    fn flush(&mut self, frames: &mut Vec<Outgoing>, turn: &Turn<'_>) {
-        if let Some(dots) = self.outbox.burst_dots() {
-            let chunk = self.store.extract(&dots);
-            let body = self.encode(Body::Delta(chunk), turn);
-            let frame = self.outbox.send_burst(body, turn.now);
-            self.count_sent(&frame);
-            frames.push(frame);
-            self.beat_at = Some(turn.now.plus_ms(CLOSING_BEAT_MS));
-        }
-    }
-
-    /// The most bytes of a frame besides its header.
-    fn frame_max_bytes(&self) -> usize {
-        (self.config.frame_bytes + FRAME_SLACK_BYTES) as usize
-    }
-
-    fn peers(&self, now: Timestamp) -> Peers {
-        let mut peers = Peers::default();
-        for member in self.members.awake_peers(&self.name, now) {
-            let list = if member.complete { &mut peers.complete } else { &mut peers.others };
-            list.push(member.record.name.clone());
-        }
-        peers.with_news = self.news(now).map(|member| member.record.name.clone()).collect();
-        peers
-    }
-
-    // --- frames in ---
-
-    /// A frame of this cluster and version; what is none is counted.
-    fn decode(&mut self, body: &[u8]) -> Option<Frame> {
-        self.counts.received_frames += 1;
-        self.counts.received_bytes += body.len() as u64;
-        let frame = if body.len() > self.frame_max_bytes() + HEADER_MAX_BYTES {
-            Err(Refused::Codec(CodecError::Long))
-        } else {
-            Frame::decode(body, &self.config.cluster)
-        };
-        match frame {
-            Ok(frame) => return Some(frame),
-            Err(Refused::OtherCluster) => self.counts.other_cluster += 1,
-            Err(Refused::Codec(CodecError::Version(_))) => self.counts.other_version += 1,
-            Err(Refused::Codec(CodecError::Short | CodecError::Long | CodecError::Broken(_))) => {
-                self.counts.broken += 1;
-            }
-        }
-        None
-    }
-
-    fn take_in(&mut self, frame: Frame, bytes: usize, frames: &mut Vec<Outgoing>, turn: &mut Turn<'_>) {
-        let Frame { era: _, sender, complete, root, body } = frame;
-        if sender.name == self.name && sender.incarnation == self.incarnation {
-            self.counts.own += 1;
-            return;
-        }
-        let (from, incarnation) = (sender.name.clone(), sender.incarnation);
-        if from != self.name {
-            self.members.observe(sender, turn.now);
-            // A replica that has just woken tells a root as old as its sleep.
-            let is_fresh = !matches!(body, Body::Wake);
-            self.members.heard(&from, complete, is_fresh.then_some(root));
-            self.repair.hear(&from, turn.now);
-        }
-        match body {
-            Body::Wake => {}
-            Body::Beat => self.compare(&from, complete, root, turn),
-            Body::Delta(chunk) => {
-                self.join(&chunk, turn);
-                self.compare(&from, complete, root, turn);
-            }
-            Body::Ask(ask) => {
-                if ask.until_ms < turn.now.0 {
-                    return;
-                }
-                self.counts.asks_answered += 1;
-                if let Want::All { members: true, .. } = ask.want {
-                    self.send_members(&from, frames, turn);
-                }
-                let served = if root == self.store.root() {
-                    serve_equal(&ask)
-                } else {
-                    serve(&self.store, &ask, self.config.frame_bytes as usize)
-                };
-                for answer in served.answers {
-                    let ttl_ms = u32::try_from(Timestamp(ask.until_ms).since_ms(turn.now)).ok();
-                    frames.push(self.frame(Route::One(from.clone()), Body::Answer(answer), ttl_ms, turn));
-                }
-                if served.knows_more {
-                    self.repair.suspect(&from, turn);
-                }
-            }
-            Body::Answer(answer) => {
-                self.observe_clocks(&answer.chunk, turn);
-                let mut removals = DotSet::default();
-                let joined = self.store.join_piece(&answer.chunk, &mut removals);
-                let removals = self.repair.hold_back(&answer, &from, incarnation, &removals);
-                let changed = joined.changed() | self.store.remove(removals).changed();
-                let equal = self.store.root() == root;
-                let reply = Reply { from: &from, complete, root, changed, equal, bytes };
-                if let Some((peer, root)) = self.repair.answered(&answer, reply, turn, &self.store) {
-                    self.members.include(&peer, root);
-                }
-                // A piece in the midst of an answer says nothing about the whole.
-                if answer.last && self.repair.is_idle() {
-                    self.compare(&from, complete, root, turn);
-                    self.look_further(turn);
-                }
-            }
-            Body::Members(records) => {
-                // Nobody tells anybody of themselves.
-                for (record, complete) in records.into_iter().filter(|(record, _)| record.name != self.name) {
-                    self.members.observe_told(record, complete, turn.now);
-                }
-            }
-        }
-    }
-
-    /// Compares a peer's root with ours.
-    fn compare(&mut self, from: &str, complete: bool, root: Digest, turn: &mut Turn<'_>) {
-        if root == self.store.root() {
-            self.members.include(from, root);
-            self.repair.agree(from);
-        } else if (complete || !self.repair.is_complete())
-            && self.members.get(from).is_none_or(|member| member.included != Some(root))
-        {
-            self.repair.suspect(from, turn);
-        }
-    }
-
-    /// Looks for others that may know more, once a repair has ended.
-    fn look_further(&mut self, turn: &mut Turn<'_>) {
-        let next = self.news(turn.now).next().map(|member| member.record.name.clone());
-        if let Some(next) = next {
-            self.repair.suspect(&next, turn);
-        }
-    }
-
-    /// The awake members that may know something that is not here.
-    fn news(&self, now: Timestamp) -> impl Iterator<Item = &Member> + '_ {
-        let of_all = !self.repair.is_complete();
-        let news = self.members.with_news(&self.name, self.store.root(), now);
-        news.filter(move |member| of_all || member.complete)
-    }
-
-    fn join(&mut self, chunk: &Chunk, turn: &Turn<'_>) -> bool {
-        self.observe_clocks(chunk, turn);
-        self.store.join(chunk).changed()
-    }
-
-    fn observe_clocks(&mut self, chunk: &Chunk, turn: &Turn<'_>) {
-        for entry in chunk.parts.iter().flat_map(|part| &part.entries) {
-            if chunk.cells[entry.cell as usize].leaf == DataType::LwwRegister {
-                self.clock.observe(Stamp::of_payload(&entry.payload), turn.now);
-            }
-        }
-    }
-
-    fn send_members(&mut self, to: &str, frames: &mut Vec<Outgoing>, turn: &Turn<'_>) {
-        let own_complete = self.repair.is_complete();
-        let told = |member: &Member| {
-            let is_own = member.record.name == self.name;
-            (member.record.clone(), if is_own { own_complete } else { member.complete })
-        };
-        let records: Vec<(Record, bool)> = self.members.current(turn.now).map(told).collect();
-        // A record takes at most 191 bytes.
-        for records in records.chunks((self.config.frame_bytes / 191) as usize) {
-            frames.push(self.frame(Route::One(to.to_owned()), Body::Members(records.to_vec()), Some(60_000), turn));
-        }
-    }
-
-    // --- requests ---
-
-    fn answer(
-        &mut self,
-        call: Call,
-        frames: &mut Vec<Outgoing>,
-        turn: &mut Turn<'_>,
-    ) -> Result<(Answer, Option<FrameId>), Refusal> {
-        if call.after.is_some_and(|token| !self.has_all_of(&token, turn.now)) {
-            return Err(Refusal::NotYet);
-        }
-        let answer = match call.kind {
-            Kind::Write { operations, answer } => {
-                return self.write(operations, answer, call.context, frames, turn);
-            }
-            Kind::Read { name, data_type } => {
-                let mut value = String::new();
-                if !types::read(&self.store, &name, data_type, &mut value) {
-                    return Err(Refusal::NoSuchKey);
-                }
-                Answer::value(&name, data_type, Some(value))
-            }
-            Kind::Keys(page) => Answer::keys(&self.store, &page),
-            Kind::Members(page) => {
-                let views = self.members.current(turn.now).map(|member| MemberView {
-                    name: &member.record.name,
-                    state: match self.members.presence(member, turn.now) {
-                        Presence::Awake => "awake",
-                        Presence::Dormant => "dormant",
-                        Presence::Gone => "gone",
-                    },
-                    host: &member.record.host,
-                    region: &member.record.region,
-                    zone: &member.record.zone,
-                    awake_until: member.record.awake_until.0,
-                    incarnation: member.record.incarnation,
-                });
-                Answer::members(views, &page)
-            }
-            Kind::Status => Answer::status(&self.status(turn)),
-        };
-        Ok((answer, None))
-    }
-
-    /// Whether what this token names is here, with all that its writers wrote before.
-    fn has_all_of(&self, token: &Token, now: Timestamp) -> bool {
-        // In the midst of a repair a dot may be here before the removals that came with it.
-        if self.repair.is_partial() {
-            return false;
-        }
-        // A gap may be filled as long as a frame of its writer can still come out of somebody's inbox or memory: a writer
-        // is used for an hour, and what is older than the retention is no more.
-        let span_ms = WRITER_MAX_MS + self.config.retention_ms + self.config.skew_ms;
-        token.is_seen_by(&self.store)
-            && token.uncovered_by(&self.store).all(|writer| writer.era().end().plus_ms(span_ms) < now)
-    }
-
-    fn write(
-        &mut self,
-        operations: Vec<(String, DataType, Operation)>,
-        kind: WriteAnswer,
-        mut context: Token,
-        frames: &mut Vec<Outgoing>,
-        turn: &mut Turn<'_>,
-    ) -> Result<(Answer, Option<FrameId>), Refusal> {
-        if self.outbox.is_busy() {
-            return Err(Refusal::Busy);
-        }
-        let writer = self.own_writer(turn);
-        // Refused before anything is applied.
-        context.check_room(writer)?;
-        let first = operations.first().map(|(name, data_type, _)| (name.clone(), *data_type));
-        let count = operations.len();
-        let after = self.apply(operations, kind == WriteAnswer::Batch, frames, turn)?;
-        let (name, data_type) = first.expect("a parsed write has an operation");
-        let mut answer = match kind {
-            WriteAnswer::Value => {
-                let mut value = String::new();
-                let exists = types::read(&self.store, &name, data_type, &mut value);
-                Answer::value(&name, data_type, exists.then_some(value))
-            }
-            WriteAnswer::Minimal => Answer::no_content(),
-            WriteAnswer::Batch => Answer::applied(count),
-        };
-        if after.is_some() {
-            let tail = self.store.seen(writer).map_or(0, |seen| seen.max());
-            context.insert(writer, Seq(tail));
-        }
-        answer.headers.push(("dayfly-context".into(), context.to_text()));
-        Ok((answer, after))
-    }
-
-    /// Applies operations, all or none. Gives the frame that will carry them; `None` if they changed nothing.
-    fn apply(
-        &mut self,
-        operations: Vec<(String, DataType, Operation)>,
-        is_batch: bool,
-        frames: &mut Vec<Outgoing>,
-        turn: &mut Turn<'_>,
-    ) -> Result<Option<FrameId>, Refusal> {
-        let writer = self.own_writer(turn);
-        let stamp = self.clock.tick(turn.now);
-        let limit = usize::try_from(self.config.store_bytes).unwrap_or(usize::MAX);
-        let bound = self.frame_max_bytes();
-        let mut write = Write::begin(&mut self.store, writer, limit);
-        for (index, (name, data_type, operation)) in operations.iter().enumerate() {
-            types::apply(&mut write, name, *data_type, operation, stamp)
-                .map_err(|refusal| if is_batch { Refusal::InBatch(index, Box::new(refusal)) } else { refusal })?;
-            if write.wire_bytes() > bound {
-                return Err(Refusal::BatchTooLarge);
-            }
-        }
-        let wire_bytes = write.wire_bytes();
-        let dots = write.commit();
-        if dots.is_empty() {
-            return Ok(None);
-        }
-        if self.outbox.is_full_for(wire_bytes, self.config.frame_bytes as usize) {
-            self.flush(frames, turn);
-        }
-        Ok(Some(self.outbox.add(Written { dots, operations, wire_bytes })))
-    }
-
-    /// The writer id for a write now: made at the first write, and anew when it is an era old.
-    fn own_writer(&mut self, turn: &mut Turn<'_>) -> WriterId {
-        match self.writer {
-            Some(own) if turn.now.since_ms(own.made) < WRITER_MAX_MS => own.id,
-            _ => {
-                let id = WriterId::fresh(Era::at(turn.now), turn.chance);
-                self.writer = Some(OwnWriter { id, made: turn.now });
-                id
-            }
-        }
-    }
-
-    /// Does the writes of an earlier incarnation again that nobody has seen.
-    fn redo(&mut self, frames: &mut Vec<Outgoing>, turn: &mut Turn<'_>) {
-        for written in std::mem::take(&mut self.to_redo) {
-            if self.store.has_seen_all(&written.dots) {
-                // It went out after all.
-                continue;
-            }
-            // A refusal now (a counter at its bound, a full store) has no client to go to any more: it is counted.
-            match self.apply(written.operations, false, frames, turn) {
-                Ok(_) => self.counts.redone += 1,
-                Err(_) => self.counts.redo_refused += 1,
-            }
-        }
-    }
-
-    fn status(&self, turn: &Turn<'_>) -> StatusView<'_> {
-        let counts = &self.counts;
-        StatusView {
-            name: &self.name,
-            cluster: &self.config.cluster,
-            root: self.store.root().to_string(),
-            entries: self.store.entry_count() as u64,
-            keys: self.store.key_count() as u64,
-            writers: self.store.writer_count() as u64,
-            members: self.members.len() as u64,
-            complete: self.repair.is_complete(),
-            incarnation: self.incarnation,
-            host: &self.config.host,
-            region: &self.config.region,
-            zone: &self.config.zone,
-            component: &self.config.component_hash,
-            version: env!("CARGO_PKG_VERSION"),
-            awake_until: self.awake_until.0,
-            now: turn.now.0,
-            store_bytes: self.store.bytes() as u64,
-            unsettled: self.outbox.unsettled_writes() as u64,
-            redone: counts.redone,
-            redo_refused: counts.redo_refused,
-            repair: RepairView {
-                sessions: self.repair.session_count() as u64,
-                pending_ranges: self.repair.pending_ranges() as u64,
-                received_bytes: self.repair.received_bytes,
-                asked: self.repair.asked,
-                answered: counts.asks_answered,
-            },
-            dropped: DroppedView {
-                broken: counts.broken,
-                other_cluster: counts.other_cluster,
-                other_version: counts.other_version,
-                own: counts.own,
-            },
-            sent: TrafficView { frames: counts.sent_frames, bytes: counts.sent_bytes },
-            received: TrafficView { frames: counts.received_frames, bytes: counts.received_bytes },
-        }
-    }
-}
-
-/// The answer to one whose root is ours: there is nothing to say.
-fn serve_equal(ask: &crate::frame::Ask) -> crate::serve::Served {
-    let answer = crate::frame::Answer {
-        session: ask.session,
-        covers: Range::ALL,
-        last: true,
-        undecoded: false,
-        outline: Vec::new(),
-        chunk: Chunk::default(),
-    };
-    crate::serve::Served { answers: vec![answer], knows_more: false }
 }

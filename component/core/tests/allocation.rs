@@ -173,14 +173,37 @@ fn kind(bytes: &[u8]) -> (usize, usize) {
         Body::Answer(_) => (3, 0),
         Body::Members(_) => (4, 0),
         Body::Wake => (5, 0),
+        Body::Share(_) => (6, 0),
+        Body::Combined(..) => (7, 0),
+        Body::SnapshotDue => (8, 0),
     }
+}
+
+/// What the same writes and members would be in a large cluster.
+fn combining_frames(frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    use dayfly_core::frame::Body;
+    let decoded: Vec<Frame> = frames.iter().map(|frame| Frame::decode(frame, CLUSTER).expect("a real frame")).collect();
+    let members = decoded.iter().find_map(|frame| match &frame.body {
+        Body::Members(members) => Some(members.clone()),
+        _ => None,
+    });
+    let members = members.expect("a newcomer was told the members");
+    let mut combining = Vec::new();
+    for frame in decoded {
+        let Body::Delta(chunk) = &frame.body else { continue };
+        for body in [Body::Share(chunk.clone()), Body::Combined(members.clone(), chunk.clone()), Body::SnapshotDue] {
+            combining.push(Frame { body, ..frame.clone() }.encode(CLUSTER));
+        }
+    }
+    combining
 }
 
 #[test]
 fn real_frames_take_little_memory() {
-    let frames = frames();
+    let mut frames = frames();
+    frames.extend(combining_frames(&frames));
     let kinds: std::collections::BTreeSet<_> = frames.iter().map(|frame| kind(frame)).collect();
-    assert_eq!(kinds.len(), 8, "{kinds:?}");
+    assert_eq!(kinds.len(), 11, "{kinds:?}");
     frames.iter().for_each(|frame| check(frame));
 }
 
@@ -273,6 +296,8 @@ fn frame_of(body: &[u8]) -> Vec<u8> {
     write_record(&mut out, "n");
     out.flag(true);
     out.wide(0);
+    out.number(0);
+    out.number(0);
     out.raw(body);
     out.into_bytes()
 }

@@ -77,8 +77,9 @@ impl From<Lost> for CallError {
 pub(crate) struct Guest {
     pub(crate) world: Box<dyn World>,
     limits: Limits,
-    /// The thread's processor time when the call that runs began.
-    began: Option<Duration>,
+    /// The thread's processor time at the call's first deadline, which comes within a tick of its beginning. Asking for
+    /// it costs a system call, which calls that are over by then, nearly all of them, are spared.
+    began: Began,
     /// How often the call that runs was given more time.
     extensions: u32,
     overran: bool,
@@ -86,20 +87,35 @@ pub(crate) struct Guest {
     refused_bytes: Option<usize>,
 }
 
+/// Since when a call is watched.
+#[derive(Clone, Copy, Debug)]
+enum Began {
+    /// Its first deadline has not come.
+    Unwatched,
+    /// Since this processor time of the thread; none where the system does not tell.
+    At(Option<Duration>),
+}
+
 /// A call whose thread did not get the processor is given this many times the limit at most.
 const EXTENSIONS_MAX: u32 = 9;
 
 impl Guest {
-    /// How many ticks of the epoch make the limit of a call; one more, since the first may come at once.
+    /// How many ticks of the epoch make the limit of a call, counted from a tick.
     fn call_ticks(&self) -> u64 {
-        u64::from(self.limits.call_ms).div_ceil(TICK.as_millis() as u64) + 1
+        u64::from(self.limits.call_ms).div_ceil(TICK.as_millis() as u64)
     }
 
-    /// The deadline has come: stop the guest, unless it was the system that kept its thread from running.
+    /// The deadline has come. The first begins the watch; at the others, stop the guest, unless it was the system that
+    /// kept its thread from running.
     fn on_deadline(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline> {
         let guest = store.data_mut();
         let limit = Duration::from_millis(guest.limits.call_ms.into());
-        let used = match (guest.began, thread_time()) {
+        let now = thread_time();
+        let Began::At(began) = guest.began else {
+            guest.began = Began::At(now);
+            return Ok(UpdateDeadline::Continue(guest.call_ticks()));
+        };
+        let used = match (began, now) {
             (Some(began), Some(now)) => now.saturating_sub(began),
             _ => limit,
         };
@@ -155,7 +171,8 @@ impl Instance {
         limits: Limits,
         world: Box<dyn World>,
     ) -> Result<Self, Lost> {
-        let guest = Guest { world, limits, began: None, extensions: 0, overran: false, refused_bytes: None };
+        let guest =
+            Guest { world, limits, began: Began::Unwatched, extensions: 0, overran: false, refused_bytes: None };
         let mut store = Store::new(engine, guest);
         store.limiter(|guest| guest);
         store.epoch_deadline_callback(Guest::on_deadline);
@@ -232,8 +249,13 @@ impl Instance {
     }
 
     /// `checkpoint.replay`.
-    pub fn replay(&mut self, bodies: &[Vec<u8>], end: bool) -> Result<Effects, Lost> {
-        self.call(|store, replica| replica.dayfly_replica_checkpoint().call_replay(store, bodies, end))
+    pub fn replay(&mut self, bodies: &[&[u8]], end: bool) -> Result<Effects, Lost> {
+        self.call(|store, replica| {
+            let replay = *replica.dayfly_replica_checkpoint().func_replay().func();
+            // SAFETY: as in `receive`; the second parameter is a bool there as well.
+            let replay = unsafe { TypedFunc::<(&[&[u8]], bool), (Effects,)>::new_unchecked(replay) };
+            replay.call(store, (bodies, end)).map(|(effects,)| effects)
+        })
     }
 
     /// Why the instance is lost, if it is.
@@ -259,11 +281,10 @@ impl Instance {
 
 fn begin_call(store: &mut Store<Guest>) {
     let guest = store.data_mut();
-    guest.began = thread_time();
+    guest.began = Began::Unwatched;
     guest.extensions = 0;
     guest.refused_bytes = None;
-    let ticks = guest.call_ticks();
-    store.set_epoch_deadline(ticks);
+    store.set_epoch_deadline(1);
 }
 
 /// What an error of the engine means.

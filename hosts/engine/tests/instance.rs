@@ -120,21 +120,35 @@ fn what_is_no_replica_is_refused() {
 }
 
 #[test]
-fn an_artefact_runs_as_its_component_does_and_only_under_its_limits() {
+fn an_artefact_runs_as_its_component_does_and_only_where_memories_lie_alike() {
     let limits = Limits { instances: 2, memory_bytes: MEMORY_BYTES, call_ms: 300 };
     let component = guest::hostile_component();
     let artefact = Runtime::precompile(&component, limits).expect("it compiles");
     let artefact = Artefact::from_bytes(&artefact.to_bytes()).expect("it is one");
-    // SAFETY: it was made by `precompile` three lines above.
-    let runtime = unsafe { Runtime::from_artefact(&artefact, limits) }.expect("it loads");
-    assert_eq!(runtime.component_hash(), dayfly_engine::artefact::hash_hex(&component));
+    // The same layout: with other bounds, the bounds asked for hold.
+    for limits in [limits, Limits { instances: 1, memory_bytes: 2 * MEMORY_BYTES, call_ms: 200 }] {
+        // SAFETY: it was made by `precompile` above.
+        let runtime = unsafe { Runtime::from_artefact(&artefact, limits) }.expect("it loads");
+        assert_eq!(runtime.component_hash(), dayfly_engine::artefact::hash_hex(&component));
+        let mut instance = runtime.instantiate(SystemWorld).expect("there is room");
+        assert!(instance.start(&guest::config("c", "a")).is_ok());
+        let outcome = instance.wake(0);
+        lost(&mut instance, outcome, Cause::OutOfMemory, &limits.memory_bytes.to_string());
+    }
+
+    // So many that a slot is no larger than its memory: the code would have to check bounds, and does not.
+    let other = Limits { instances: 100_000, ..limits };
+    // SAFETY: as above.
+    let refused = unsafe { Runtime::from_artefact(&artefact, other) }.expect_err("another layout");
+    let RuntimeError::Artefact(reason) = refused else { panic!("{refused}") };
+    assert!(reason.contains("slots of 16777216 bytes") && reason.contains("make it anew"), "{reason}");
+    let crowded = Runtime::precompile(&component, other).expect("it compiles");
+    // SAFETY: it was made by `precompile` a line above.
+    let runtime = unsafe { Runtime::from_artefact(&crowded, other) }.expect("it loads");
     let mut instance = runtime.instantiate(SystemWorld).expect("there is room");
     assert!(instance.start(&guest::config("c", "a")).is_ok());
-
-    let other = Limits { memory_bytes: 2 * MEMORY_BYTES, ..limits };
-    // SAFETY: as above.
-    let refused = unsafe { Runtime::from_artefact(&artefact, other) }.expect_err("other limits");
-    assert!(matches!(refused, RuntimeError::Artefact(_)), "{refused}");
+    let outcome = instance.wake(0);
+    lost(&mut instance, outcome, Cause::OutOfMemory, &MEMORY_BYTES.to_string());
 }
 
 #[test]
@@ -159,9 +173,6 @@ fn the_replica_refuses_a_bad_configuration_and_takes_a_mended_one() {
     assert!(reason.starts_with("cluster must be"), "{reason}");
     let mended = replica.start(&guest::config("c", "a")).expect("it starts");
     assert_eq!(mended.name, "a");
-    // Out of order: a second start.
-    let lost = replica.start(&guest::config("c", "a")).expect_err("it was started");
-    assert!(matches!(lost, CallError::Lost(Lost { cause: Cause::Trapped, .. })), "{lost}");
 }
 
 /// The memory that the process has in use, in bytes.
@@ -194,4 +205,72 @@ fn a_thousand_replicas_fit_a_small_process() {
     println!("{REPLICAS} replicas started in {took:?}, {each} bytes each");
     drop(replicas);
     assert!(each < 100_000, "{each} bytes a replica");
+}
+
+/// A call of the contract, by its name.
+type Step = (&'static str, fn(&mut Instance) -> Result<(), CallError>);
+
+/// Every call but `start`.
+const STEPS: [Step; 9] = [
+    ("wake", |replica| Ok(replica.wake(NOW_MS + 1_000).map(drop)?)),
+    ("tick", |replica| Ok(replica.tick().map(drop)?)),
+    ("suspend", |replica| Ok(replica.suspend().map(drop)?)),
+    ("leave", |replica| Ok(replica.leave().map(drop)?)),
+    ("receive", |replica| Ok(replica.receive(&[]).map(drop)?)),
+    ("settle", |replica| Ok(replica.settle(&[]).map(drop)?)),
+    ("save", |replica| Ok(replica.save(0).map(drop)?)),
+    ("replay", |replica| Ok(replica.replay(&[], true).map(drop)?)),
+    ("load", |replica| match replica.load(&Part { key: "a".to_owned(), chunk: Vec::new() }) {
+        // An empty part is broken; to say so is an answer.
+        Ok(_) | Err(CallError::Refused(_)) => Ok(()),
+        Err(lost) => Err(lost),
+    }),
+];
+const NOW_MS: u64 = 1_700_000_000_000;
+
+fn status(replica: &mut Instance) -> Result<u16, Lost> {
+    let request = Request {
+        method: "GET".to_owned(),
+        path: "/v1/status".to_owned(),
+        query: String::new(),
+        headers: Vec::new(),
+        body: Vec::new(),
+    };
+    replica.invoke(&request).map(|response| response.status)
+}
+
+#[test]
+fn a_call_before_the_start_or_a_second_start_traps_and_loses_that_instance_only() {
+    let limits = Limits { instances: 4, ..Limits::default() };
+    let runtime = Runtime::new(&guest::replica_component(), limits).expect("it compiles");
+    let fresh = |seed| {
+        let world = VirtualWorld::new(VirtualClock::at_ms(NOW_MS), seed);
+        runtime.instantiate(world).expect("there is room")
+    };
+    let mut good = fresh(1);
+    good.start(&guest::config("c", "good")).expect("it starts");
+
+    let invoke: Step = ("invoke", |replica| Ok(status(replica).map(drop)?));
+    for (seed, (name, step)) in (2..).zip(STEPS.into_iter().chain([invoke])) {
+        let mut replica = fresh(seed);
+        let early = step(&mut replica).expect_err(name);
+        assert!(matches!(&early, CallError::Lost(Lost { cause: Cause::Trapped, .. })), "{name}: {early}");
+        assert!(replica.lost().is_some(), "{name}");
+        // It stays lost: a start mends nothing.
+        assert_eq!(replica.start(&guest::config("c", "a")).expect_err(name), early, "{name}");
+        assert_eq!(status(&mut good).expect("the other lives"), 200, "after {name}");
+        // After its start the same call is no trap.
+        let mut replica = fresh(seed);
+        replica.start(&guest::config("c", "a")).expect("it starts");
+        assert_eq!(step(&mut replica), Ok(()), "{name}");
+    }
+
+    let mut replica = fresh(100);
+    let first = replica.start(&guest::config("Not A Name", "a")).expect_err("no name");
+    assert!(matches!(first, CallError::Refused(_)), "{first}");
+    replica.start(&guest::config("c", "a")).expect("a refused start was none");
+    let second = replica.start(&guest::config("c", "a")).expect_err("it was started");
+    assert!(matches!(&second, CallError::Lost(Lost { cause: Cause::Trapped, .. })), "{second}");
+    assert!(status(&mut replica).is_err());
+    assert_eq!(status(&mut good).expect("the other lives"), 200);
 }

@@ -6,6 +6,7 @@ use dayfly_core::dot::Era;
 use dayfly_core::frame::{Body, Frame};
 use dayfly_core::http::Request;
 use dayfly_core::member::Record;
+use dayfly_core::snapshot::LogMark;
 use dayfly_core::time::Timestamp;
 
 use crate::database::{COUNTER_KEY, LARGE_KEY, NOW, SMALL_KEY};
@@ -66,6 +67,13 @@ pub fn frame(chunk: Chunk) -> Vec<u8> {
         region: String::new(),
         zone: String::new(),
     };
-    let frame = Frame { era: Era::at(NOW), sender, complete: true, root: Digest::default(), body: Body::Delta(chunk) };
+    let frame = Frame {
+        era: Era::at(NOW),
+        sender,
+        complete: true,
+        root: Digest::default(),
+        log: LogMark::default(),
+        body: Body::Delta(chunk),
+    };
     frame.encode(CLUSTER)
 }

@@ -688,6 +688,9 @@ fn summary(body: &[u8], cluster: &str) -> String {
             format!("answer {session:x} last {last} undecoded {undecoded} ({})", chunk(&answer.chunk))
         }
         Body::Members(members) => format!("{} members", members.len()),
+        Body::Share(share) => format!("share ({})", chunk(share)),
+        Body::Combined(members, joined) => format!("combined ({}, {} members)", chunk(joined), members.len()),
+        Body::SnapshotDue => "snapshot due".to_owned(),
     };
     format!("{}'s {what}, root {:.6}, complete {}", frame.sender.name, frame.root.to_string(), frame.complete)
 }

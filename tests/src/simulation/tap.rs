@@ -69,6 +69,7 @@ impl Cluster<'_> {
                     }
                 }
                 Body::Ask(_) | Body::Answer(_) | Body::Beat | Body::Wake | Body::Delta(_) | Body::Members(_) => {}
+                Body::Share(_) | Body::Combined(..) | Body::SnapshotDue => {}
             }
         }
         count.rounds = times.values().map(|times| times.len() as u64).max().unwrap_or(0);

@@ -113,7 +113,8 @@ impl Witness {
             match &frame.body {
                 Body::Delta(chunk) => mind.view.join(&self.model, chunk),
                 Body::Answer(answer) => mind.said_dead.extend(mind.view.join_piece(&self.model, &answer.chunk)),
-                Body::Beat | Body::Wake | Body::Ask(_) | Body::Members(_) => {}
+                Body::Share(chunk) | Body::Combined(_, chunk) => mind.view.join(&self.model, chunk),
+                Body::Beat | Body::Wake | Body::Ask(_) | Body::Members(_) | Body::SnapshotDue => {}
             }
         }
         Ok(())
@@ -350,6 +351,7 @@ impl Witness {
                 }
                 mind.carried.insert(frame.id, (frame.body.clone(), carried));
             }
+            Body::Share(_) | Body::Combined(..) | Body::SnapshotDue => {}
             Body::Beat | Body::Wake | Body::Ask(_) | Body::Members(_) => {}
         }
         ensure!(
@@ -366,7 +368,8 @@ pub fn chunk_of(body: &Body) -> Option<&Chunk> {
     match body {
         Body::Delta(chunk) => Some(chunk),
         Body::Answer(answer) => Some(&answer.chunk),
-        Body::Beat | Body::Wake | Body::Ask(_) | Body::Members(_) => None,
+        Body::Share(chunk) | Body::Combined(_, chunk) => Some(chunk),
+        Body::Beat | Body::Wake | Body::Ask(_) | Body::Members(_) | Body::SnapshotDue => None,
     }
 }
 

@@ -13,6 +13,7 @@ use dayfly_core::frame::{Body, Frame};
 use dayfly_core::http::{Request, Response};
 use dayfly_core::member::Record;
 use dayfly_core::replica::Replica;
+use dayfly_core::snapshot::LogMark;
 use dayfly_core::time::{Timestamp, Turn};
 use libfuzzer_sys::fuzz_target;
 
@@ -65,7 +66,7 @@ fn header() -> Vec<u8> {
         region: String::new(),
         zone: String::new(),
     };
-    let frame = Frame { era: Era(0), sender, complete: true, root: Digest::default(), body: Body::Beat };
+    let frame = Frame { era: Era(0), sender, complete: true, root: Digest::default(), log: LogMark::default(), body: Body::Beat };
     let mut bytes = frame.encode(CLUSTER);
     bytes.pop();
     bytes

@@ -142,7 +142,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::api::view::{DroppedView, RepairView, TrafficView};
+    use crate::api::view::{CombiningView, DroppedView, LogView, RepairView, TrafficView};
     use crate::cell::Cell;
     use crate::dot::WriterId;
     use crate::store::Write;
@@ -313,6 +313,8 @@ mod tests {
             redo_refused: 11,
             repair: RepairView { sessions: 12, pending_ranges: 13, received_bytes: 14, asked: 15, answered: 16 },
             dropped: DroppedView { broken: 17, other_cluster: 18, other_version: 19, own: 20 },
+            combining: CombiningView { active: true, shares: 25, sent: 26 },
+            log: LogView { bound_bytes: 27, new_bytes: 28, snapshot: 29, written: 30, replaying: false },
             sent: TrafficView { frames: 21, bytes: 22 },
             received: TrafficView { frames: 23, bytes: 24 },
         };
@@ -326,6 +328,8 @@ mod tests {
                 "awake_until": 5, "now": 6, "keys": 7, "store_bytes": 8, "unsettled": 9, "redone": 10, "redo_refused": 11,
                 "repair": {"sessions": 12, "pending_ranges": 13, "received_bytes": 14, "asked": 15, "answered": 16},
                 "dropped": {"broken": 17, "other_cluster": 18, "other_version": 19, "own": 20},
+                "combining": {"active": true, "shares": 25, "sent": 26},
+                "log": {"bound_bytes": 27, "new_bytes": 28, "snapshot": 29, "written": 30, "replaying": false},
                 "sent": {"frames": 21, "bytes": 22}, "received": {"frames": 23, "bytes": 24},
             })
         );

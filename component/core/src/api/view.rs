@@ -68,6 +68,10 @@ pub struct StatusView<'a> {
     pub repair: RepairView,
     /// Frames that were dropped on receipt.
     pub dropped: DroppedView,
+    /// Combining.
+    pub combining: CombiningView,
+    /// The log.
+    pub log: LogView,
     /// What was handed to the broker.
     pub sent: TrafficView,
     /// What the broker brought.
@@ -87,6 +91,32 @@ pub struct RepairView {
     pub asked: u64,
     /// Requests answered in this incarnation.
     pub answered: u64,
+}
+
+/// Combining, in the status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CombiningView {
+    /// Whether what this replica has for everyone goes through the combiner now.
+    pub active: bool,
+    /// Shares that it took in as combiner in this incarnation.
+    pub shares: u64,
+    /// Frames that it made of them.
+    pub sent: u64,
+}
+
+/// The log, in the status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LogView {
+    /// How much the broker keeps, in bytes; 0: the cluster has no log.
+    pub bound_bytes: u64,
+    /// How much is new in it since the last snapshot, in bytes, about.
+    pub new_bytes: u64,
+    /// When the last snapshot was begun, in milliseconds since 1970; 0: there was none.
+    pub snapshot: u64,
+    /// How many snapshots this replica has written in this incarnation.
+    pub written: u64,
+    /// Whether the replica waits for what the log tells.
+    pub replaying: bool,
 }
 
 /// Frames dropped in this incarnation, in the status.

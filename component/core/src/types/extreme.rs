@@ -28,7 +28,11 @@ pub fn set(write: &mut Write<'_>, cell: &Cell, value: &str) -> Result<(), Refusa
 pub fn read(store: &Store, cell: CellRef, leaf: DataType, json: &mut String) {
     let best = store
         .entries(cell)
-        .max_by(|a, b| better(leaf, &parse(store.payload(*a)), &parse(store.payload(*b))))
+        .max_by(|a, b| {
+            let (a, b) = (store.payload(*a), store.payload(*b));
+            // A peer may have written one number in two ways: all replicas read the same one.
+            better(leaf, &parse(a), &parse(b)).then_with(|| a.cmp(b))
+        })
         .expect("a cell that is found has an entry");
     json.push_str(as_text(store.payload(best)));
 }

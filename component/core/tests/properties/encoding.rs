@@ -9,6 +9,7 @@ use dayfly_core::dot::{Era, Seq, WriterId};
 use dayfly_core::frame::{Body, Frame, HEADER_MAX_BYTES, Refused, VERSION};
 use dayfly_core::intervals::Intervals;
 use dayfly_core::member::Record;
+use dayfly_core::snapshot::LogMark;
 use dayfly_core::time::Timestamp;
 use proptest::prelude::*;
 
@@ -185,7 +186,14 @@ fn beat(era: &[u8]) -> Vec<u8> {
         region: String::new(),
         zone: String::new(),
     };
-    let frame = Frame { era: Era(7), sender, complete: true, root: Digest::default(), body: Body::Beat };
+    let frame = Frame {
+        era: Era(7),
+        sender,
+        complete: true,
+        root: Digest::default(),
+        log: LogMark::default(),
+        body: Body::Beat,
+    };
     let mut bytes = frame.encode(CLUSTER);
     let at = 2 + CLUSTER.len();
     bytes.splice(at..=at, era.iter().copied());

@@ -6,6 +6,7 @@ use dayfly_core::frame::{Answer, Ask, Body, Frame, Want};
 use dayfly_core::intervals::{DotSet, Intervals};
 use dayfly_core::member::Record;
 use dayfly_core::sketch::Sketch;
+use dayfly_core::snapshot::LogMark;
 use dayfly_core::store::{Description, Range, Ranges};
 use dayfly_core::time::Timestamp;
 use proptest::prelude::*;
@@ -19,12 +20,14 @@ pub const CLUSTER: &str = "a-cluster";
 
 /// A frame of any kind. Chunks, sketches and descriptions are those of an execution.
 pub fn frame() -> impl Strategy<Value = Frame> {
-    let head = (any::<u32>(), record(), any::<bool>(), any::<[u64; 2]>());
-    (head, body()).prop_map(|((era, sender, complete, root), body)| Frame {
+    let mark = (number(), number()).prop_map(|(snapshot, bytes)| LogMark { snapshot, bytes });
+    let head = (any::<u32>(), record(), any::<bool>(), any::<[u64; 2]>(), mark);
+    (head, body()).prop_map(|((era, sender, complete, root, log), body)| Frame {
         era: Era(era),
         sender,
         complete,
         root: Digest(root),
+        log,
         body,
     })
 }
@@ -36,8 +39,15 @@ fn body() -> impl Strategy<Value = Body> {
         3 => chunk().prop_map(Body::Delta),
         4 => ask().prop_map(Body::Ask),
         2 => answer().prop_map(Body::Answer),
-        1 => prop::collection::vec((record(), any::<bool>()), 0..6).prop_map(Body::Members),
+        1 => members().prop_map(Body::Members),
+        1 => chunk().prop_map(Body::Share),
+        1 => (members(), chunk()).prop_map(|(members, chunk)| Body::Combined(members, chunk)),
+        1 => Just(Body::SnapshotDue),
     ]
+}
+
+fn members() -> impl Strategy<Value = Vec<(Record, bool)>> {
+    prop::collection::vec((record(), any::<bool>()), 0..6)
 }
 
 /// A chunk of an execution.
