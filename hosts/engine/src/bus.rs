@@ -4,16 +4,21 @@
 //! virtual clock and a seed for the faults, what it does follows from the calls made.
 
 mod faults;
+mod log;
 mod queue;
 mod state;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 
-use crate::broker::{Attachment, BoxFuture, Broker, BrokerError, Event, Link, LogReader};
+use crate::broker::{
+    Attachment, BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, BoxFuture, Broker, BrokerError, Event, Link, LogReader,
+};
 use crate::contract::Frame;
 use crate::world::VirtualClock;
 
@@ -35,6 +40,10 @@ pub struct BusConfig {
     pub anyone_prefetch: usize,
     /// How many messages of its inbox, and of `combiner`, a replica holds unacknowledged.
     pub prefetch: usize,
+    /// How much of what was sent to `everyone`, and to the log itself, is kept to be read again, in bytes; at it, the
+    /// oldest goes. A message counts its body and 64 bytes. 0, the default: there is no log, and what is sent to it is
+    /// unroutable.
+    pub log_bytes: usize,
     /// What goes wrong, by chance. Nothing by default.
     pub faults: Faults,
 }
@@ -47,6 +56,7 @@ impl Default for BusConfig {
             combiner_bytes: 64 << 20,
             anyone_prefetch: 16,
             prefetch: 4_096,
+            log_bytes: 0,
             faults: Faults::default(),
         }
     }
@@ -73,6 +83,10 @@ pub struct BusStats {
     pub unroutable: u64,
     /// Frames that were reported failed.
     pub failed: u64,
+    /// Messages that the log holds now.
+    pub log_messages: usize,
+    /// Bytes of their bodies.
+    pub log_bytes: usize,
 }
 
 /// The in-process broker of one cluster. Clones are the same bus.
@@ -176,7 +190,36 @@ impl Broker for Bus {
     }
 
     fn read_log(&self) -> BoxFuture<'_, Result<Box<dyn LogReader>, BrokerError>> {
-        Box::pin(std::future::ready(Err(BrokerError::Refused("this bus keeps no log".to_owned()))))
+        Box::pin(async move {
+            let read = self.shared.lock().read_log();
+            match read {
+                Some(rest) => Ok(Box::new(BusLogReader { rest: rest.into() }) as Box<dyn LogReader>),
+                None => Err(BrokerError::Refused("this bus keeps no log".to_owned())),
+            }
+        })
+    }
+}
+
+/// Reads the log as it stood when it was opened; bodies are shared with it.
+struct BusLogReader {
+    rest: VecDeque<Bytes>,
+}
+
+impl LogReader for BusLogReader {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Vec<Bytes>>, BrokerError>> {
+        Box::pin(async move {
+            let mut batch = Vec::new();
+            let mut bytes = 0;
+            while let Some(body) = self.rest.front() {
+                bytes += body.len();
+                let full = batch.len() == BATCH_MESSAGES_MAX || bytes > BATCH_BYTES_MAX;
+                if full && !batch.is_empty() {
+                    break;
+                }
+                batch.extend(self.rest.pop_front());
+            }
+            Ok((!batch.is_empty()).then_some(batch))
+        })
     }
 }
 

@@ -1,11 +1,21 @@
 //! The drive loop: everything that a host does for one replica, and nothing that a replica decides.
 //!
-//! While the replica is awake the loop waits for whichever comes first: a command, an event of the link, or a time (the
-//! tick that was asked for, the renewal of the lease, the end of the awake period). Each calls the component once, and
-//! the effects are carried out before the next call. While it is frozen only commands are looked at: no tick, no
-//! delivery, no acknowledgement.
+//! While the replica is awake the loop waits for whichever comes first: a command, an event of the link, a link where
+//! there is none, a piece of the log, the vault, or a time (the tick that was asked for, the renewal of the lease, the
+//! end of the awake period). Each calls the component once, and the effects are carried out before the next call. While
+//! it is frozen only commands are looked at: no tick, no delivery, no acknowledgement.
+//!
+//! Without a link all goes on but what needs the broker: reads are answered, writes are applied and wait for their
+//! confirmation as long as they may. The frames made meanwhile are failed when there is a link again, as if a link had
+//! broken under them: the component sends again what still matters.
 
+mod answer;
+mod combining;
+mod connection;
+mod counters;
 mod freeze;
+mod replay;
+mod stored;
 mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,11 +24,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
-use crate::broker::{Attachment, Broker, Event, Link};
+use self::answer::Waiting;
+use self::combining::Combining;
+use self::connection::{Attaching, Backoff, Watch, attached};
+pub(crate) use self::counters::Counters;
+pub use self::counters::{Latency, Received, Sent, Traffic, Volume};
+use self::replay::{Read, Reading, next_read};
+use self::stored::{Saving, saved};
+use crate::broker::{Attachment, Broker, BrokerError, Event, Link};
+use crate::checkpoint::VaultError;
 use crate::contract::{Effects, FrameId, Receipt, Request, Response, Timestamp, Verdict};
-use crate::instance::{CallError, Instance, Lost};
+use crate::instance::{Instance, Lost};
 use crate::replica::{Confirm, Ended, Lease, Phase, ReplicaOptions, Report};
 use crate::world::system_now_ms;
 
@@ -46,12 +64,13 @@ pub(crate) enum Command {
 const DRAIN_MAX: Duration = Duration::from_millis(500);
 /// How long a freeze or a farewell waits for the broker to settle what was sent.
 const SETTLE_MAX: Duration = Duration::from_secs(2);
-/// Between two attempts to reach a broker that is away, at first and at most.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How long a replica that is woken waits for the broker: a read is answered without it then.
+const BROKER_WAIT: Duration = Duration::from_secs(2);
 /// A guest that asks to be called at once, always, gets a tick this often.
 const TICK_MIN: Duration = Duration::from_millis(1);
-/// No wait is longer: the wall clock, which the component's times refer to, may jump.
-const WAIT_MAX: Duration = Duration::from_secs(5);
+/// No wait is longer: the wall clock, which the component's times refer to, may jump, and a process that was stopped
+/// while it waited notices only what went beyond the wait.
+const WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// A reason to leave the loop. A broken link is mended within it.
 #[derive(Debug)]
@@ -63,25 +82,27 @@ impl From<Lost> for End {
     }
 }
 
-/// An answer that waits for its frame.
-struct Waiting {
-    answer: oneshot::Sender<Response>,
-    response: Response,
-    until: Instant,
-}
-
 /// One replica and all that its host knows of it.
 pub(crate) struct Drive {
     instance: Instance,
     broker: Arc<dyn Broker>,
     attachment: Attachment,
-    /// None while it is frozen.
+    /// None while it is frozen, or while the broker cannot be reached.
     link: Option<Box<dyn Link>>,
-    /// Counts the links, since tags mean nothing to another.
-    links: u64,
+    /// The attempt to get one. None while there is one, or while it is frozen.
+    attaching: Option<Attaching>,
+    backoff: Backoff,
+    /// The last link broke, and did not just end with an awake period.
+    broke: bool,
+    /// The last `wake` was called without a link: nobody has heard of it.
+    unannounced: bool,
     options: ReplicaOptions,
     report: watch::Sender<Report>,
+    counters: Counters,
     obituary: Obituary,
+    watch: Watch,
+    /// How often the process was found to have been stopped, and for how many milliseconds at longest.
+    gaps: (u64, u64),
     /// Until when it has announced to be awake; none while it is frozen.
     awake_until_ms: Option<Timestamp>,
     next_tick_ms: Option<Timestamp>,
@@ -90,21 +111,41 @@ pub(crate) struct Drive {
     quiet: bool,
     /// Since when it has had nothing to do and nobody asked it anything.
     idle_since: Instant,
-    unsettled: BTreeSet<FrameId>,
+    /// The frames whose outcome is not known, and when they were handed to the link; none: there was no link.
+    unsettled: BTreeMap<FrameId, Option<Instant>>,
+    /// Those of them that no present link knows of. They are failed as soon as the component may be told.
+    stale: BTreeSet<FrameId>,
     waiting: BTreeMap<FrameId, Vec<Waiting>>,
     /// Messages of `combiner` that what was made of them is still to be sent or confirmed for.
-    combined: Vec<Combined>,
+    combining: Combining,
+    /// The component has started anew, and the host has not done its part.
+    anew: bool,
+    /// The component asks for the log.
+    replay_wanted: bool,
+    reading: Option<Reading>,
+    replay_backoff: Backoff,
+    saving: Option<Saving>,
+    /// When it last began to save.
+    saved_at: Instant,
     /// What its vault has.
     saved_version: u64,
     loaded: bool,
+    /// How often the vault failed, or had a part that was broken.
+    vault_errors: u64,
+    /// What it said last.
+    vault_error: Option<String>,
     wakes: u64,
 }
 
-/// A message of `combiner` that has been taken in.
-struct Combined {
-    tag: u64,
-    /// Whether a tick came since: from then on what was made of it has been handed to the broker.
-    ticked: bool,
+/// What a turn of the loop is about.
+enum Turn {
+    /// None: nobody can give a command any more.
+    Command(Option<Command>),
+    Event(Event),
+    Attached(Result<Box<dyn Link>, BrokerError>),
+    Read(Read),
+    Saved((u64, Result<(), VaultError>)),
+    Due,
 }
 
 impl Drive {
@@ -116,28 +157,45 @@ impl Drive {
         started: Effects,
         options: ReplicaOptions,
     ) -> Self {
-        let report = Report { phase: Phase::Frozen, quiet: false, unsettled: 0, invocations: 0, wakes: 0 };
-        let report = watch::Sender::new(report);
+        let report = watch::Sender::new(Report::default());
+        let combining = Combining::new(options.config.combine_ms);
+        let counters = Counters::default();
+        counters.attached(link.backlog(), false);
         let mut drive = Self {
             instance,
             broker,
             attachment,
             link: Some(link),
-            links: 1,
+            attaching: None,
+            backoff: Backoff::new(),
+            broke: false,
+            unannounced: false,
             options,
             obituary: Obituary { report: report.clone(), ended: Ended::Killed },
             report,
+            counters,
+            watch: Watch::new(),
+            gaps: (0, 0),
             awake_until_ms: None,
             next_tick_ms: None,
             last_tick: Instant::now(),
             serves_anyone: false,
             quiet: false,
             idle_since: Instant::now(),
-            unsettled: BTreeSet::new(),
+            unsettled: BTreeMap::new(),
+            stale: BTreeSet::new(),
             waiting: BTreeMap::new(),
-            combined: Vec::new(),
+            combining,
+            anew: false,
+            replay_wanted: false,
+            reading: None,
+            replay_backoff: Backoff::new(),
+            saving: None,
+            saved_at: Instant::now(),
             saved_version: 0,
             loaded: false,
+            vault_errors: 0,
+            vault_error: None,
             wakes: 0,
         };
         drive.carry_out(started);
@@ -146,6 +204,10 @@ impl Drive {
 
     pub(crate) fn report(&self) -> watch::Receiver<Report> {
         self.report.subscribe()
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        self.counters.clone()
     }
 
     /// Runs until the replica ends. Cancelling it anywhere is a kill.
@@ -164,24 +226,55 @@ impl Drive {
                 self.let_go().await;
             }
         }
+        self.watch.expect(Duration::ZERO);
         loop {
+            if self.anew {
+                self.begin_anew().await?;
+                self.watch.expect(Duration::ZERO);
+            }
             self.tell();
             if self.awake_until_ms.is_none() {
                 match commands.recv().await {
                     Some(command) => self.obey(command).await?,
                     None => return Err(End(Ended::Killed)),
                 }
+                // Time that passes while it is frozen is not unnoticed.
+                self.watch.expect(Duration::ZERO);
                 continue;
             }
+            if self.link.is_none() && self.attaching.is_none() {
+                let pause = self.backoff.pause();
+                self.begin_attaching(pause);
+            }
+            self.tend_replay();
+            // Twice a turn: here for what the last turn took, below for what this one waits for.
+            self.notice_gap().await;
             let wait_until = self.wait_until();
-            let link = self.link.as_mut();
-            tokio::select! {
-                command = commands.recv() => match command {
-                    Some(command) => self.obey(command).await?,
-                    None => return Err(End(Ended::Killed)),
-                },
-                event = next_event(link) => self.hear(event).await?,
-                () = sleep_until(wait_until) => self.do_what_is_due().await?,
+            self.watch.expect(wait_until.saturating_duration_since(Instant::now()));
+            let turn = tokio::select! {
+                command = commands.recv() => Turn::Command(command),
+                event = next_event(self.link.as_mut()) => Turn::Event(event),
+                outcome = attached(self.attaching.as_mut()) => Turn::Attached(outcome),
+                read = next_read(self.reading.as_mut()) => Turn::Read(read),
+                saved = saved(self.saving.as_mut()) => Turn::Saved(saved),
+                () = sleep_until(wait_until) => Turn::Due,
+            };
+            self.notice_gap().await;
+            match turn {
+                Turn::Command(Some(command)) => {
+                    self.obey(command).await?;
+                    // Some commands take their time, and are bounded in it.
+                    self.watch.expect(Duration::ZERO);
+                }
+                Turn::Command(None) => return Err(End(Ended::Killed)),
+                Turn::Event(event) => self.hear(event)?,
+                Turn::Attached(outcome) => self.reconnected(outcome)?,
+                Turn::Read(read) => self.replay(read)?,
+                Turn::Saved(saved) => self.note_saved(saved),
+                Turn::Due => {
+                    self.do_what_is_due().await?;
+                    self.watch.expect(Duration::ZERO);
+                }
             }
         }
     }
@@ -189,7 +282,7 @@ impl Drive {
     async fn obey(&mut self, command: Command) -> Result<(), End> {
         match command {
             Command::Invoke { request, answer, taken } => self.invoke(request, answer, &taken).await,
-            Command::Peek { request, answer } => self.peek(&request, answer).await,
+            Command::Peek { request, answer } => self.peek(&request, answer),
             Command::Wake { until_ms, done } => {
                 self.wake(until_ms).await?;
                 self.tell();
@@ -238,18 +331,20 @@ impl Drive {
                 self.waiting.entry(id).or_default().push(Waiting { answer, response, until });
             }
         }
-        self.perform(effects).await
+        self.carry_out(effects);
+        Ok(())
     }
 
     /// Answers without being kept awake by it. What the answer would wait for is not waited for.
-    async fn peek(&mut self, request: &Request, answer: oneshot::Sender<Response>) -> Result<(), End> {
+    fn peek(&mut self, request: &Request, answer: oneshot::Sender<Response>) -> Result<(), End> {
         if self.awake_until_ms.is_none() {
             return Ok(());
         }
         let mut response = self.instance.invoke(request)?;
         let effects = std::mem::replace(&mut response.effects, nothing());
         let _ = answer.send(response);
-        self.perform(effects).await
+        self.carry_out(effects);
+        Ok(())
     }
 
     /// Makes sure that it is awake for an invocation, and for as long after it as it is to linger.
@@ -262,25 +357,32 @@ impl Drive {
         match self.awake_until_ms {
             // Each prolongation is announced to everyone, so not every invocation makes one.
             Some(until_ms) if until_ms >= now_ms + span_ms / 2 => Ok(()),
-            Some(_) | None => self.wake(now_ms + span_ms).await,
+            Some(_) | None => {
+                self.wake(now_ms + span_ms).await?;
+                // Whoever hears the answer may look whether it is awake.
+                self.tell();
+                Ok(())
+            }
         }
     }
 
     /// Does what has become due; several things may have.
     async fn do_what_is_due(&mut self) -> Result<(), End> {
         let now_ms = system_now_ms();
-        if self.next_tick_ms.is_some_and(|at_ms| at_ms <= now_ms) {
+        if self.next_tick().is_some_and(|at_ms| at_ms <= now_ms) {
             self.last_tick = Instant::now();
             // The tick that was asked for is this one; what the call asks for comes after it.
             self.next_tick_ms = None;
             let effects = self.instance.tick()?;
-            self.perform(effects).await?;
-            for message in &mut self.combined {
-                message.ticked = true;
-            }
+            self.carry_out(effects);
+            self.combining.tick(now_ms);
             self.acknowledge_combined();
         }
+        if self.combining.is_stuck(Instant::now()) {
+            self.renew_link();
+        }
         self.give_up_waiting();
+        self.save_if_due()?;
         let Some(until_ms) = self.awake_until_ms else { return Ok(()) };
         match self.options.lease {
             Lease::Standing { lease_ms } => {
@@ -301,7 +403,12 @@ impl Drive {
     }
 
     fn is_idle(&self) -> bool {
-        self.quiet && self.unsettled.is_empty() && self.waiting.is_empty()
+        self.quiet && self.unsettled.is_empty() && self.waiting.is_empty() && !self.replay_wanted
+    }
+
+    /// When to tick: when the component asks for it, and when what was combined has to be told from what was not.
+    fn next_tick(&self) -> Option<Timestamp> {
+        [self.next_tick_ms, self.combining.next_tick_ms()].into_iter().flatten().min()
     }
 
     /// When something will be due at the earliest.
@@ -309,7 +416,7 @@ impl Drive {
         let (now, now_ms) = (Instant::now(), system_now_ms());
         let at = |at_ms: Timestamp| now + Duration::from_millis(at_ms.saturating_sub(now_ms));
         let mut earliest = now + WAIT_MAX;
-        if let Some(tick_ms) = self.next_tick_ms {
+        if let Some(tick_ms) = self.next_tick() {
             earliest = earliest.min(at(tick_ms).max(self.last_tick + TICK_MIN));
         }
         if let Some(until_ms) = self.awake_until_ms {
@@ -323,84 +430,34 @@ impl Drive {
         {
             earliest = earliest.min(self.idle_since + Duration::from_millis(quiet_ms));
         }
+        if let Some(save_at) = self.next_save() {
+            earliest = earliest.min(save_at);
+        }
         let confirms = self.waiting.values().flatten().map(|waiting| waiting.until).min();
         confirms.map_or(earliest, |until| earliest.min(until))
     }
 
-    fn give_up_waiting(&mut self) {
-        let now = Instant::now();
-        for list in self.waiting.values_mut() {
-            for late in list.extract_if(.., |waiting| waiting.until <= now) {
-                let _ = late.answer.send(unconfirmed(&self.attachment.name));
-            }
-        }
-        self.waiting.retain(|_, list| !list.is_empty());
-    }
-
-    fn answer_all_unconfirmed(&mut self) {
-        for waiting in std::mem::take(&mut self.waiting).into_values().flatten() {
-            let _ = waiting.answer.send(unconfirmed(&self.attachment.name));
-        }
-    }
-
     // Effects.
 
-    /// Carries out what a call asked for.
-    async fn perform(&mut self, effects: Effects) -> Result<(), End> {
-        let anew = effects.started_anew;
-        self.carry_out(effects);
-        if anew {
-            // The inbox may be gone, and what was sent over the link belongs to a former life.
-            if let Some(link) = self.link.take() {
-                let _ = timeout(SETTLE_MAX, link.detach()).await;
-            }
-            self.combined.clear();
-            self.attach().await?;
-            self.loaded = false;
-            self.load().await?;
-        }
-        Ok(())
-    }
-
+    /// Carries out what a call asked for. That the component has started anew is left to [`Drive::begin_anew`].
     fn carry_out(&mut self, effects: Effects) {
         self.next_tick_ms = effects.next_tick;
         self.quiet = effects.quiet;
-        self.unsettled.extend(effects.frames.iter().map(|frame| frame.id));
+        self.anew |= effects.started_anew;
+        self.replay_wanted = effects.replay;
+        let serves_anyone = std::mem::replace(&mut self.serves_anyone, effects.serve_anyone);
+        let handed_over = self.link.as_ref().map(|_| Instant::now());
+        self.unsettled.extend(effects.frames.iter().map(|frame| (frame.id, handed_over)));
         // Without a link the frames stay unsettled, and are failed when there is one again.
         let Some(link) = &mut self.link else { return };
-        if effects.serve_anyone != self.serves_anyone {
-            self.serves_anyone = effects.serve_anyone;
+        if effects.serve_anyone != serves_anyone {
             link.serve_anyone(effects.serve_anyone);
         }
         if !effects.frames.is_empty() {
+            self.combining.publish(&effects.frames);
+            self.counters.sent(&effects.frames);
             link.publish(effects.frames);
         }
-    }
-
-    // Stored state.
-
-    /// Hands in stored state. A vault that fails or a part that is broken costs only what repair will bring.
-    async fn load(&mut self) -> Result<(), End> {
-        let Some(vault) = self.options.vault.clone().filter(|_| !self.loaded) else { return Ok(()) };
-        self.loaded = true;
-        let Ok(parts) = vault.load().await else { return Ok(()) };
-        for part in &parts {
-            match self.instance.load(part) {
-                Ok(effects) => self.carry_out(effects),
-                Err(CallError::Refused(_)) => {}
-                Err(CallError::Lost(lost)) => return Err(lost.into()),
-            }
-        }
-        Ok(())
-    }
-
-    async fn save(&mut self) -> Result<(), End> {
-        let Some(vault) = self.options.vault.clone() else { return Ok(()) };
-        let saved = self.instance.save(self.saved_version)?;
-        if saved.parts.is_empty() || vault.store(saved.parts).await.is_ok() {
-            self.saved_version = saved.version;
-        }
-        Ok(())
     }
 
     fn tell(&self) {
@@ -410,9 +467,15 @@ impl Drive {
                 None => Phase::Frozen,
             },
             quiet: self.quiet,
-            unsettled: self.unsettled.len(),
+            unsettled: self.unsettled.len() + self.stale.len(),
             invocations: self.waiting.values().map(Vec::len).sum(),
             wakes: self.wakes,
+            connected: self.link.is_some(),
+            complete: self.awake_until_ms.is_some() && self.serves_anyone,
+            freeze_gaps: self.gaps.0,
+            freeze_gap_ms_max: self.gaps.1,
+            vault_errors: self.vault_errors,
+            vault_error: self.vault_error.clone(),
         };
         self.report.send_if_modified(|told| {
             let modified = *told != report;
@@ -460,23 +523,5 @@ fn nothing() -> Effects {
         started_anew: false,
         replay: false,
         done_with: 0,
-    }
-}
-
-/// The answer to a write that the broker did not confirm.
-fn unconfirmed(replica: &str) -> Response {
-    let body = concat!(
-        r#"{"error":{"code":"unconfirmed","message":"the broker did not confirm the write; it is applied here "#,
-        r#"and will be sent again: do not repeat it unless it may count twice"}}"#
-    );
-    Response {
-        status: 503,
-        headers: vec![
-            ("content-type".to_owned(), "application/json".to_owned()),
-            ("dayfly-replica".to_owned(), replica.to_owned()),
-        ],
-        body: body.as_bytes().to_vec(),
-        after: None,
-        effects: nothing(),
     }
 }

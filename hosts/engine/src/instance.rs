@@ -249,8 +249,13 @@ impl Instance {
     }
 
     /// `checkpoint.replay`.
-    pub fn replay(&mut self, bodies: &[Vec<u8>], end: bool) -> Result<Effects, Lost> {
-        self.call(|store, replica| replica.dayfly_replica_checkpoint().call_replay(store, bodies, end))
+    pub fn replay(&mut self, bodies: &[&[u8]], end: bool) -> Result<Effects, Lost> {
+        self.call(|store, replica| {
+            let replay = *replica.dayfly_replica_checkpoint().func_replay().func();
+            // SAFETY: as in `receive`; the second parameter is a bool there as well.
+            let replay = unsafe { TypedFunc::<(&[&[u8]], bool), (Effects,)>::new_unchecked(replay) };
+            replay.call(store, (bodies, end)).map(|(effects,)| effects)
+        })
     }
 
     /// Why the instance is lost, if it is.

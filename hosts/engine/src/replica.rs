@@ -11,7 +11,7 @@ use tokio::task::AbortHandle;
 use crate::broker::{Attachment, Broker, BrokerError};
 use crate::checkpoint::Vault;
 use crate::contract::{Config, Request, Response};
-use crate::drive::{self, Command};
+use crate::drive::{self, Command, Counters, Traffic};
 use crate::instance::{CallError, Lost};
 use crate::runtime::Runtime;
 use crate::world::World;
@@ -55,8 +55,12 @@ pub struct ReplicaOptions {
     pub confirm_ms: u64,
     /// How long it is awake.
     pub lease: Lease,
-    /// Where its state is stored: read before it first wakes, written when it is frozen and when it leaves.
+    /// Where its state is stored: read before it first wakes, written now and then while it is awake, when it is frozen
+    /// and when it leaves.
     pub vault: Option<Arc<dyn Vault>>,
+    /// How often the vault is brought up to date while it is awake, in milliseconds: what a kill costs at most, if
+    /// nobody else has it. 0: only when it is frozen or leaves.
+    pub save_every_ms: u64,
 }
 
 impl ReplicaOptions {
@@ -68,12 +72,13 @@ impl ReplicaOptions {
             confirm_ms: 10_000,
             lease: Lease::Standing { lease_ms: 60_000 },
             vault: None,
+            save_every_ms: 10_000,
         }
     }
 }
 
 /// Where a replica is in its life.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Phase {
     /// It receives, ticks and answers; it has announced to be awake until this time, in milliseconds since 1970.
     Awake {
@@ -81,6 +86,7 @@ pub enum Phase {
         until_ms: u64,
     },
     /// Nothing of it runs.
+    #[default]
     Frozen,
     /// It has ended.
     Ended(Ended),
@@ -111,7 +117,7 @@ impl fmt::Display for Ended {
 }
 
 /// What can be told of a replica without calling it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Where it is in its life.
     pub phase: Phase,
@@ -123,6 +129,20 @@ pub struct Report {
     pub invocations: usize,
     /// How often it has begun an awake period.
     pub wakes: u64,
+    /// Whether it has a link to the broker. Without one it answers reads, and writes wait for their confirmation.
+    pub connected: bool,
+    /// Whether it is awake and has all of the database that it heard of: it serves others who lack some
+    /// (`effects.serve-anyone`, which a component sets exactly then).
+    pub complete: bool,
+    /// How often it was found to have been stopped with its process for more than 2 s (SIGSTOP, a machine that slept).
+    /// Stops of less than 4 s may go unnoticed.
+    pub freeze_gaps: u64,
+    /// The longest of them, in milliseconds.
+    pub freeze_gap_ms_max: u64,
+    /// How often its vault could not be read or written, or gave a part that is broken.
+    pub vault_errors: u64,
+    /// What was wrong the last time, for people; it names the path or the part.
+    pub vault_error: Option<String>,
 }
 
 /// Why an invocation has no answer.
@@ -182,6 +202,7 @@ struct Shared {
     incarnation: u64,
     commands: mpsc::Sender<Command>,
     report: watch::Receiver<Report>,
+    counters: Counters,
     task: AbortHandle,
 }
 
@@ -216,9 +237,9 @@ impl Replica {
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
         let (name, incarnation) = (started.name, started.incarnation);
         let drive = drive::Drive::new(instance, broker, attachment, link, started.effects, options);
-        let report = drive.report();
+        let (report, counters) = (drive.report(), drive.counters());
         let task = tokio::spawn(drive.run(receiver)).abort_handle();
-        Ok(Self { shared: Arc::new(Shared { name, incarnation, commands, report, task }) })
+        Ok(Self { shared: Arc::new(Shared { name, incarnation, commands, report, counters, task }) })
     }
 
     /// Its name.
@@ -234,6 +255,11 @@ impl Replica {
     /// What can be told of it now.
     pub fn report(&self) -> Report {
         self.shared.report.borrow().clone()
+    }
+
+    /// What it has sent and received up to now. Cheap: it does not call the replica.
+    pub fn traffic(&self) -> Traffic {
+        self.shared.counters.read()
     }
 
     /// To wait for changes of the report.

@@ -9,14 +9,28 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod client;
+mod component;
+mod doctor;
+mod life;
 mod load;
+mod logging;
+mod metrics;
+mod node;
+mod purge;
+mod replica;
+mod serve;
+mod settings;
 mod up;
 
 use client::Failure;
 use client::data::{DeleteArgs, GetArgs, UpdateArgs};
 use client::listing::{KeysArgs, MembersArgs};
 use client::status::StatusArgs;
+use doctor::DoctorArgs;
 use load::LoadArgs;
+use node::NodeArgs;
+use purge::PurgeArgs;
+use settings::ConfigArgs;
 use up::UpArgs;
 
 /// What stands below the help of `dayfly` itself.
@@ -29,20 +43,26 @@ Examples:
   dayfly get orset tags --json                   the same as JSON
   dayfly keys --prefix vis                       which keys there are
   dayfly load operations.jsonl                   many operations from a file
+  dayfly node --broker amqp://me:secret@host/    one replica of a cluster that spans machines, over RabbitMQ
+  dayfly doctor --broker amqp://me:secret@host/  whether that broker can carry it
+  dayfly config                                  what holds, and where it came from
 
 Exit codes:
   0    done
-  1    the cluster refused, or answered with an error; `load`: some lines were refused
+  1    the cluster or the broker refused, or answered with an error; `load`: some lines were refused; `doctor`:
+       something is wrong
   2    wrong usage: nothing was sent
   3    not reachable: nothing listens at the URL, or the answer to a reading request did not come
   4    no such key (`get`)
   5    in doubt: a write was sent and its outcome is not known, or it is applied but not confirmed yet
-  130  interrupted (`load`)";
+  6    another replica took the name (`node`)
+  130  interrupted (`load`), or ended by a second signal (`node`, `up`)";
 
 /// Dayfly, a database of counters, sets, registers, flags and maps that merge. Its replicas are short-lived functions.
 ///
-/// `up` runs a cluster in one process; the other commands are a client and speak HTTP to any Dayfly cluster, by default
-/// the one that `up` runs on this machine. The full HTTP interface is described in wit/http-api.md.
+/// `up` runs a cluster in one process, `node` one replica of a cluster that is joined by RabbitMQ; `doctor` and `purge`
+/// look after its broker, `config` after the settings. The other commands are a client and speak HTTP to any Dayfly
+/// cluster, by default the one that `up` runs on this machine. The full HTTP interface is described in wit/http-api.md.
 #[derive(Debug, Parser)]
 #[command(name = "dayfly", version, after_help = AFTER_HELP, arg_required_else_help = true)]
 struct Program {
@@ -54,6 +74,7 @@ struct Program {
 #[derive(Debug, Subcommand)]
 enum Command {
     Up(Box<UpArgs>),
+    Node(Box<NodeArgs>),
     Get(GetArgs),
     Update(UpdateArgs),
     Delete(DeleteArgs),
@@ -61,11 +82,15 @@ enum Command {
     Members(MembersArgs),
     Status(StatusArgs),
     Load(LoadArgs),
+    Config(Box<ConfigArgs>),
+    Doctor(Box<DoctorArgs>),
+    Purge(Box<PurgeArgs>),
 }
 
 fn main() -> ExitCode {
     let outcome = match Program::parse().command {
         Command::Up(args) => up::run(*args),
+        Command::Node(args) => node::run(&args),
         Command::Get(args) => client::data::get(&args),
         Command::Update(args) => client::data::update(&args),
         Command::Delete(args) => client::data::delete(&args),
@@ -73,6 +98,9 @@ fn main() -> ExitCode {
         Command::Members(args) => client::listing::members(&args),
         Command::Status(args) => client::status::status(&args),
         Command::Load(args) => load::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Purge(args) => purge::run(&args),
+        Command::Config(args) => settings::config(&args),
     };
     outcome.unwrap_or_else(|error| {
         // Whoever reads our output has had enough of it (`dayfly keys | head`): that is no failure.

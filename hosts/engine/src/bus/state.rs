@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::faults::{Dice, Faults, Publish};
+use super::log::Log;
 use super::queue::{Message, Queue};
 use super::{BusConfig, BusStats};
 use crate::broker::{Attachment, BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, BrokerError, Delivery, Event, Source};
@@ -103,6 +104,8 @@ pub(super) struct State {
     /// Copies under way, by the time of their arrival and the order of their departure.
     delayed: BTreeMap<(u64, u64), (Destination, Message)>,
     next_departure: u64,
+    /// None: there is none.
+    log: Option<Log>,
     /// Before this time no inbox expires.
     next_expiry_ms: u64,
     stats: BusStats,
@@ -121,6 +124,7 @@ impl State {
             next_link: 0,
             delayed: BTreeMap::new(),
             next_departure: 0,
+            log: (config.log_bytes > 0).then(|| Log::new(config.log_bytes)),
             next_expiry_ms: u64::MAX,
             stats: BusStats::default(),
             config,
@@ -128,7 +132,12 @@ impl State {
     }
 
     pub(super) fn stats(&self) -> BusStats {
-        BusStats { inboxes: self.inboxes.len(), ..self.stats }
+        let (log_messages, log_bytes) = self.log.as_ref().map_or((0, 0), |log| (log.len(), log.body_bytes()));
+        BusStats { inboxes: self.inboxes.len(), log_messages, log_bytes, ..self.stats }
+    }
+
+    pub(super) fn read_log(&self) -> Option<Vec<Bytes>> {
+        self.log.as_ref().map(Log::read)
     }
 
     pub(super) fn set_faults(&mut self, faults: Faults) {
@@ -281,6 +290,9 @@ impl State {
         };
         let verdict = match frame.route {
             Route::Everyone => {
+                if let Some(log) = &mut self.log {
+                    log.push(message.body.clone());
+                }
                 self.fan_out(&message, now_ms);
                 Verdict::Confirmed
             }
@@ -288,8 +300,13 @@ impl State {
             Route::One(name) => self.send(Destination::Inbox(name), message, now_ms),
             Route::Anyone => self.send(Destination::Anyone, message, now_ms),
             Route::Combiner => self.send(Destination::Combiner, message, now_ms),
-            // No such queue: a bus keeps no log.
-            Route::Log => Verdict::Unroutable,
+            Route::Log => match &mut self.log {
+                Some(log) => {
+                    log.push(message.body);
+                    Verdict::Confirmed
+                }
+                None => Verdict::Unroutable,
+            },
         };
         if publish == Publish::FailsAndArrives { Verdict::Failed } else { verdict }
     }

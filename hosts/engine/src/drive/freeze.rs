@@ -1,10 +1,8 @@
 //! How a replica wakes and how it is frozen: `suspend` is called, what it sends is settled, and the link is given up.
 
-use std::collections::BTreeSet;
-
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{DRAIN_MAX, Drive, End, HOUR_MS, SETTLE_MAX, failed, next_event};
+use super::{BROKER_WAIT, DRAIN_MAX, Drive, End, HOUR_MS, SETTLE_MAX, next_event};
 use crate::broker::Event;
 use crate::contract::Timestamp;
 use crate::world::system_now_ms;
@@ -12,26 +10,44 @@ use crate::world::system_now_ms;
 impl Drive {
     /// Begins an awake period, or prolongs the one that lasts.
     pub(super) async fn wake(&mut self, until_ms: Timestamp) -> Result<(), End> {
-        let thawed = self.link.is_none();
-        // What was not settled before the freeze never will be: the link is another one.
-        let mut stale = BTreeSet::new();
+        let thawed = self.awake_until_ms.is_none() && self.link.is_none();
         if thawed {
-            self.attach().await?;
-            stale = std::mem::take(&mut self.unsettled);
+            self.backoff.reset();
+            self.reach_broker(BROKER_WAIT).await?;
         }
         if self.awake_until_ms.is_none() {
             self.wakes += 1;
             self.idle_since = Instant::now();
         }
+        self.unannounced = self.link.is_none();
         let effects = self.instance.wake(until_ms)?;
         // What is further than an hour is cut by the component; the host has to keep the promise it announces.
         self.awake_until_ms = Some(until_ms.min(system_now_ms() + HOUR_MS));
-        self.perform(effects).await?;
+        self.carry_out(effects);
+        if self.anew {
+            self.begin_anew().await?;
+        }
         if thawed {
-            self.settle(failed(stale)).await?;
+            // What was not settled before the freeze never will be: the link is another one.
+            self.fail_stale()?;
             self.drain().await?;
         }
         Ok(())
+    }
+
+    /// The component has started anew: its inbox may be gone, and what was sent over the link belongs to a former life.
+    pub(super) async fn begin_anew(&mut self) -> Result<(), End> {
+        self.anew = false;
+        if let Some(link) = self.link.take() {
+            let _ = timeout(SETTLE_MAX, link.detach()).await;
+        }
+        self.attaching = None;
+        self.combining.clear();
+        self.reading = None;
+        self.reach_broker(BROKER_WAIT).await?;
+        self.loaded = false;
+        self.load().await?;
+        self.fail_stale()
     }
 
     /// Takes in what waited in the inbox when it was thawed, so that it answers from what it could know.
@@ -43,7 +59,7 @@ impl Drive {
             if let Event::Delivered(deliveries) = &event {
                 backlog = backlog.saturating_sub(deliveries.len());
             }
-            self.hear(event).await?;
+            self.hear(event)?;
             tokio::task::yield_now().await;
         }
         Ok(())
@@ -55,7 +71,7 @@ impl Drive {
             return Ok(());
         }
         let effects = self.instance.suspend()?;
-        self.perform(effects).await?;
+        self.carry_out(effects);
         self.settle_all().await?;
         self.save().await?;
         self.let_go().await;
@@ -64,15 +80,16 @@ impl Drive {
 
     pub(super) async fn leave(&mut self) -> Result<(), End> {
         if self.link.is_none() {
-            self.attach().await?;
+            self.backoff.reset();
+            // A broker that is away keeps nobody from leaving, here and below.
+            self.reach_broker(SETTLE_MAX).await?;
         }
         let effects = self.instance.leave()?;
-        self.perform(effects).await?;
+        self.carry_out(effects);
         self.settle_all().await?;
         self.save().await?;
         self.answer_all_unconfirmed();
         if let Some(link) = self.link.take() {
-            // A broker that is away keeps nobody from leaving.
             let _ = timeout(SETTLE_MAX, link.retire()).await;
         }
         Ok(())
@@ -85,21 +102,24 @@ impl Drive {
         if let Some(link) = self.link.take() {
             let _ = timeout(SETTLE_MAX, link.detach()).await;
         }
+        self.attaching = None;
         self.serves_anyone = false;
-        self.combined.clear();
+        self.combining.clear();
+        self.replay_wanted = false;
+        self.reading = None;
     }
 
     /// Waits for the outcomes of what was sent, within reason.
     pub(super) async fn settle_all(&mut self) -> Result<(), End> {
         let until = Instant::now() + SETTLE_MAX;
-        while !self.unsettled.is_empty() {
+        while !self.unsettled.is_empty() && self.link.is_some() {
             let link = self.link.as_mut();
             let event = tokio::select! {
                 event = next_event(link) => event,
                 () = sleep_until(until) => return Ok(()),
             };
             match event {
-                Event::Settled(receipts) => self.settle(receipts).await?,
+                Event::Settled(receipts) => self.settle(&receipts)?,
                 // Not taken in and not acknowledged: it comes again after the freeze.
                 Event::Delivered(_) => {}
                 // What it leaves unsettled is failed by the next wake.

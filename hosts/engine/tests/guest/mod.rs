@@ -1,4 +1,7 @@
-//! Test guests: the hostile one, made into a component of the replica's world, and the real one.
+//! Test guests: a hostile one and one that reads logs, made into components of the replica's world, and the real one.
+
+// Not every test uses them all.
+#![allow(dead_code)]
 
 use std::path::Path;
 
@@ -6,7 +9,7 @@ use dayfly_engine::contract::Config;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-/// The imports that the hostile guest has beyond the exports of `wit/`.
+/// The imports that the test guests may have beyond the exports of `wit/`.
 const RANDOM_WIT: &str =
     "package wasi:random@0.2.0; interface random { get-random-bytes: func(len: u64) -> list<u8>; }";
 const HOSTILE_WIT: &str = "package test:hostile;
@@ -14,7 +17,16 @@ world hostile { import wasi:random/random@0.2.0; include dayfly:replica/replica@
 
 /// The guest of `hostile.wat` as a component.
 pub fn hostile_component() -> Vec<u8> {
-    let mut module = wat::parse_str(include_str!("hostile.wat")).expect("the text is a module");
+    component(include_str!("hostile.wat"))
+}
+
+/// The guest of `scribe.wat` as a component.
+pub fn scribe_component() -> Vec<u8> {
+    component(include_str!("scribe.wat"))
+}
+
+fn component(text: &str) -> Vec<u8> {
+    let mut module = wat::parse_str(text).expect("the text is a module");
     let mut resolve = Resolve::default();
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
     resolve.push_path(wit).expect("wit/ is a package");

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use dayfly_engine::BrokerError;
+
 use super::refusal::Refusal;
+use crate::settings::masked;
 
 /// Why a command failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +34,14 @@ pub enum Failure {
     Unconfirmed(Refusal),
     /// What answered does not answer as Dayfly does.
     Foreign(String),
+    /// It was not done, since it would do harm; the text tells what to do.
+    Denied(String),
+    /// There is no broker, or the connection to it broke.
+    NoBroker(String),
+    /// The broker refused.
+    BrokerRefused(String),
+    /// Another replica took this one's name.
+    TakenOver(String),
 }
 
 impl Failure {
@@ -38,10 +49,21 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Refused(refusal) if refusal.code.as_deref() == Some("no_such_key") => 4,
-            Self::Refused(_) | Self::Foreign(_) => 1,
+            Self::Refused(_) | Self::Foreign(_) | Self::Denied(_) | Self::BrokerRefused(_) => 1,
             Self::Usage(_) => 2,
-            Self::Unreachable { .. } | Self::NoAnswer { .. } => 3,
+            Self::Unreachable { .. } | Self::NoAnswer { .. } | Self::NoBroker(_) => 3,
             Self::InDoubt(_) | Self::Unconfirmed(_) => 5,
+            Self::TakenOver(_) => 6,
+        }
+    }
+
+    /// Of an error of the broker's.
+    pub fn of_broker(error: &BrokerError) -> Self {
+        let text = masked(&error.to_string());
+        match error {
+            BrokerError::Unreachable(_) => Self::NoBroker(text),
+            BrokerError::Refused(_) => Self::BrokerRefused(text),
+            BrokerError::TakenOver => Self::TakenOver(text),
         }
     }
 }
@@ -49,7 +71,8 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(what) => f.write_str(what),
+            Self::Usage(what) | Self::Denied(what) | Self::TakenOver(what) => f.write_str(what),
+            Self::NoBroker(what) | Self::BrokerRefused(what) => write!(f, "{what} (`dayfly doctor` tells more)"),
             Self::Unreachable { url, reason } => {
                 write!(f, "nothing listens at {url}: start a cluster with `dayfly up`, or set --url ({reason})")
             }

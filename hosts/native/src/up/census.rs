@@ -23,7 +23,11 @@ pub struct Census {
     pub reclaimed: u64,
     /// Lost by a fault of their own.
     pub lost: u64,
-    /// How often there was no replica left, and so no database.
+    /// How many of the living had the whole database when they were last awake.
+    pub complete: usize,
+    /// How often the last of these ended: what the others had not been handed was lost, unless it was stored or logged.
+    pub complete_losses: u64,
+    /// How often there was no replica left at all.
     pub extinctions: u64,
 }
 
@@ -94,8 +98,6 @@ pub struct Entry {
 /// What is read of `/v1/status`, as any client may.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Status {
-    /// The replica's name.
-    pub name: String,
     /// The digest of its state: equal roots mean equal states.
     pub root: String,
     /// How many live entries it holds.

@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::platform::{Platform, Region, State};
-use super::refusal::Refusal;
+use crate::serve::Refusal;
 
 /// How long a request waits for a replica.
 const QUEUE_WAIT: Duration = Duration::from_secs(10);

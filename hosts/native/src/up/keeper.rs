@@ -18,8 +18,9 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tracing::warn;
 
-use super::census::Entry;
+use super::census::{Entry, Status};
 use super::platform::Platform;
 
 /// What a keeper goes by.
@@ -75,7 +76,9 @@ impl Keeper {
     async fn round(&mut self) {
         let roster = self.platform.roster();
         if let Some(policy) = self.policy {
-            self.complete.extend(self.platform.statuses().await.into_iter().filter(|s| s.complete).map(|s| s.name));
+            self.complete.extend(
+                self.platform.statuses::<Status>().await.into_iter().filter(|(_, s)| s.complete).map(|(name, _)| name),
+            );
             let lives = |name: &String| roster.iter().any(|entry| entry.name == *name);
             self.complete.retain(lives);
             self.retired.retain(lives);
@@ -157,7 +160,7 @@ impl Keeper {
         }
         for started in starts.join_all().await {
             if let Err(error) = started {
-                eprintln!("dayfly: a replica could not be started: {error}");
+                warn!("a replica could not be started: {error}");
             }
         }
     }

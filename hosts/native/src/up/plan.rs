@@ -1,11 +1,20 @@
-//! What the arguments of `dayfly up` come to.
+//! What the settings of `dayfly up` come to.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
-use dayfly_engine::{BusConfig, Lease, Limits, usual_config};
+use anyhow::Result;
+use dayfly_engine::{Lease, Limits};
 
-use super::UpArgs;
+use crate::client::Failure;
+use crate::replica::{self, Brokerage};
+use crate::settings::Values;
+use crate::settings::table::{
+    AWAKE_SECONDS, DATA, EPHEMERAL, IDLE, MAX_REPLICAS, MEAN_LIFE, QUEUE, REGIONS, RENEW, REPLICAS_NUMBER, RETENTION,
+    SAVE_SECONDS, WAKE_WITHIN,
+};
+
+use super::estate::Estate;
 use super::keeper::Policy;
 use super::platform::{Mortality, Region, Settings};
 
@@ -17,10 +26,14 @@ pub struct Plan {
     pub policy: Option<Policy>,
     /// What instances may use.
     pub limits: Limits,
-    /// The broker's bounds.
-    pub bus: BusConfig,
+    /// Which broker.
+    pub broker: Brokerage,
 }
 
+/// How long the retention of ephemeral replicas is, so that the inboxes of the dead go soon.
+const EPHEMERAL_RETENTION_MS: u64 = 60_000;
+/// How long ephemeral replicas are awake after a request.
+const EPHEMERAL_AWAKE_S: f64 = 3.0;
 /// Replicas that have ended and are not yet cleared away need room too.
 const INSTANCES_SPARE: usize = 32;
 /// How many complete replicas a keeper keeps awake.
@@ -34,75 +47,75 @@ const LEASE_MS_EACH: u64 = 600;
 
 impl Plan {
     /// Refuses what does not go together.
-    pub fn of(args: &UpArgs, seed: u64) -> Result<Self> {
-        let regions = regions(&args.regions, args.replicas)?;
-        let is_name = |text: &str| {
-            (1..=64).contains(&text.len())
-                && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b))
-        };
-        ensure!(is_name(&args.cluster), "--cluster must be 1 to 64 characters of a-z, 0-9, '-', '_', '.'");
-        let mut config = usual_config(&args.cluster);
-        config.store_bytes = args.store_mib << 20;
-        config.retention_ms = 1_000 * args.retention.unwrap_or(if args.ephemeral { 60 } else { 7_200 });
-        let replicas_max = match (args.ephemeral, args.max_replicas) {
-            (true, Some(max)) if max < args.replicas => {
-                bail!("--max-replicas must be at least --replicas, {}", args.replicas)
+    pub fn of(values: &Values, seed: u64) -> Result<Self> {
+        let replicas = values.number(&REPLICAS_NUMBER) as usize;
+        let ephemeral = values.switch(&EPHEMERAL);
+        let mut config = replica::config(values)?;
+        if ephemeral && values.number_given(&RETENTION).is_none() {
+            config.retention_ms = EPHEMERAL_RETENTION_MS;
+        }
+        let max = values.number_given(&MAX_REPLICAS).map(|max| max as usize).filter(|_| ephemeral);
+        let replicas_max = match max {
+            Some(max) if max < replicas => {
+                return Err(values.refuse(&MAX_REPLICAS, &format!("must be at least replicas, {replicas}")).into());
             }
-            (true, max) => max.unwrap_or(2 * args.replicas),
-            (false, _) => args.replicas,
+            Some(max) => max,
+            None if ephemeral => 2 * replicas,
+            None => replicas,
         };
-        let awake_ms = (args.awake * 1_000.0) as u64;
-        let lease = if args.ephemeral {
+        let idle = Duration::from_secs_f64(values.seconds(&IDLE));
+        let mean_life = values.seconds(&MEAN_LIFE);
+        let mean_life = (mean_life > 0.0).then(|| Duration::from_secs_f64(mean_life));
+        let lease = if ephemeral {
+            let awake_ms = (values.seconds_given(&AWAKE_SECONDS).unwrap_or(EPHEMERAL_AWAKE_S) * 1_000.0) as u64;
+            if config.retention_ms <= awake_ms + idle.as_millis() as u64 {
+                let must = "must be longer than awake-seconds and idle together, or the living would be forgotten";
+                return Err(values.refuse(&RETENTION, must).into());
+            }
             Lease::Invoked { awake_ms, quiet_ms: Some(QUIET_MS.min(awake_ms)) }
         } else {
-            let lease_ms = (args.replicas as u64).saturating_mul(LEASE_MS_EACH);
-            Lease::Standing { lease_ms: lease_ms.clamp(LEASE_MS.0, LEASE_MS.1) }
+            let usual_ms = (replicas as u64).saturating_mul(LEASE_MS_EACH).clamp(LEASE_MS.0, LEASE_MS.1);
+            let lease_ms = replica::lease(values)?.map_or(usual_ms, |lease| lease.as_millis() as u64);
+            Lease::Standing { lease_ms }
         };
-        let mean_life = (args.mean_life > 0.0).then(|| Duration::from_secs_f64(args.mean_life));
-        let mortality = Mortality { idle: Duration::from_secs_f64(args.idle), mean_life };
-        if args.ephemeral {
-            ensure!(
-                config.retention_ms > awake_ms + mortality.idle.as_millis() as u64,
-                "--retention must be longer than --awake and --idle together, or the living would be forgotten"
-            );
-        }
         let policy = Policy {
-            wake_within: Duration::from_secs_f64(args.wake_within.unwrap_or(args.idle / 2.0)),
-            awake_min: AWAKE_MIN.min(args.replicas),
-            renew_age: Duration::from_secs_f64(args.renew),
+            wake_within: values.seconds_given(&WAKE_WITHIN).map_or(idle / 2, Duration::from_secs_f64),
+            awake_min: AWAKE_MIN.min(replicas),
+            renew_age: Duration::from_secs_f64(values.seconds(&RENEW)),
         };
+        let broker = Brokerage::of(values);
         Ok(Self {
-            limits: Limits {
-                instances: (replicas_max + replicas_max / 2 + INSTANCES_SPARE) as u32,
-                // What wit/lifecycle.wit asks for: three times the store.
-                memory_bytes: 3 * config.store_bytes,
-                ..Limits::default()
-            },
+            limits: replica::limits(&config, (replicas_max + replicas_max / 2 + INSTANCES_SPARE) as u32),
             settings: Settings {
                 config,
-                regions,
-                confirm: args.confirm.into(),
+                regions: regions(values, replicas)?,
+                founds: broker.is_private(),
+                confirm: replica::confirm(values),
                 lease,
-                mortality: args.ephemeral.then_some(mortality),
+                mortality: ephemeral.then_some(Mortality { idle, mean_life }),
                 replicas_max,
-                queue_max: args.queue,
+                queue_max: values.number(&QUEUE) as usize,
                 seed,
+                estate: values.text_given(&DATA).map(Estate::open).transpose()?.map(Arc::new),
+                save_every_ms: (values.seconds(&SAVE_SECONDS) * 1_000.0) as u64,
             },
-            policy: args.ephemeral.then_some(policy),
-            bus: BusConfig { inbox_bytes: args.inbox_mib << 20, ..BusConfig::default() },
+            policy: ephemeral.then_some(policy),
+            broker,
         })
     }
 }
 
 /// Spreads replicas over regions, the first ones getting what is left over.
-fn regions(names: &[String], replicas: usize) -> Result<Vec<Region>> {
-    for (index, name) in names.iter().enumerate() {
-        let is_name = (1..=32).contains(&name.len())
-            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b));
-        ensure!(is_name, "a region must be 1 to 32 characters of a-z, 0-9, '-', '_', '.', not `{name}`");
-        ensure!(!names[..index].contains(name), "the region {name} stands twice");
+fn regions(values: &Values, replicas: usize) -> Result<Vec<Region>, Failure> {
+    let names = values.list(&REGIONS);
+    if let Some(twice) = names.iter().enumerate().find(|(index, name)| names[..*index].contains(name)) {
+        return Err(values.refuse(&REGIONS, &format!("must not name {} twice", twice.1)));
     }
-    ensure!(names.len() <= replicas, "{} regions need at least as many replicas", names.len());
+    if names.len() > replicas {
+        return Err(
+            values.refuse(&REPLICAS_NUMBER, &format!("must be at least {}, the number of regions", names.len()))
+        );
+    }
     let (each, left_over) = (replicas / names.len(), replicas % names.len());
     let number = |index| each + usize::from(index < left_over);
     Ok(names.iter().enumerate().map(|(index, name)| Region { name: name.clone(), number: number(index) }).collect())
@@ -111,17 +124,11 @@ fn regions(names: &[String], replicas: usize) -> Result<Vec<Region>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
-
-    #[derive(Parser)]
-    struct Command {
-        #[command(flatten)]
-        up: UpArgs,
-    }
+    use crate::settings::Up;
+    use crate::settings::tests::values;
 
     fn plan(args: &[&str]) -> Result<Plan> {
-        let command = Command::try_parse_from([&["up"], args].concat())?;
-        Plan::of(&command.up, 1)
+        Plan::of(&values::<Up>(args)?, 1)
     }
 
     #[test]
@@ -154,7 +161,9 @@ mod tests {
             &["--ephemeral", "--max-replicas", "2"],
             &["--ephemeral", "--retention", "5"],
             &["--ephemeral", "--awake", "0"],
-            &["--awake", "3"],
+            &["--idle", "3"],
+            &["--awake", "0.5"],
+            &["--frame-kib", "512"],
             &["--listen", "nowhere"],
             &["--store-mib", "4000"],
         ] {

@@ -4,18 +4,24 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dayfly_engine::contract::{Config, Request};
+use dayfly_engine::contract::Config;
 use dayfly_engine::world::system_now_ms;
 use dayfly_engine::{
-    Broker, Cause, Chance, Confirm, Ended, Lease, Lost, Replica, ReplicaOptions, Runtime, StartError, SystemWorld,
+    Broker, Cause, Chance, Confirm, Ended, Lease, Lost, Phase, Replica, ReplicaOptions, Report, Runtime, StartError,
+    SystemWorld, Vault,
 };
+use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tracing::{error, warn};
 
-use super::census::{Census, Entry, Status, Traffic};
+use super::census::{Census, Entry, Traffic};
+use super::estate::Estate;
 use super::slot::{Slot, Verdict};
+use crate::life;
+use crate::metrics::{self, Answers};
 
 /// What a platform is told.
 #[derive(Clone)]
@@ -24,6 +30,8 @@ pub struct Settings {
     pub config: Config,
     /// The regions, and how many replicas each is to have.
     pub regions: Vec<Region>,
+    /// Whether the first replica founds the cluster, since nobody can be there already.
+    pub founds: bool,
     /// When a write is answered.
     pub confirm: Confirm,
     /// How long replicas are awake.
@@ -36,6 +44,10 @@ pub struct Settings {
     pub queue_max: usize,
     /// From which lives are drawn.
     pub seed: u64,
+    /// Where state is stored; none: nowhere.
+    pub estate: Option<Arc<Estate>>,
+    /// How often, in milliseconds; 0: only when a replica is frozen or leaves.
+    pub save_every_ms: u64,
 }
 
 /// A region.
@@ -76,6 +88,7 @@ pub struct Platform {
     replicas: Handle,
     state: Mutex<State>,
     pub(super) traffic: Traffic,
+    pub(super) answers: Answers,
     /// Told when a replica has ended.
     changed: Notify,
 }
@@ -122,6 +135,7 @@ impl Platform {
             replicas,
             state: Mutex::new(state),
             traffic: Traffic::default(),
+            answers: Answers::default(),
             changed: Notify::new(),
         })
     }
@@ -148,7 +162,8 @@ impl Platform {
 
     // Starting.
 
-    /// Begins the cluster: one founder, who asks nobody for the database, and then all the others, who do.
+    /// Begins the cluster: one founder, who asks nobody for the database unless others may be there already, and then
+    /// all the others, who do.
     pub async fn found(self: &Arc<Self>) -> Result<(), StartError> {
         let places: Vec<usize> = self
             .settings
@@ -158,7 +173,7 @@ impl Platform {
             .flat_map(|(region, Region { number, .. })| std::iter::repeat_n(region, *number))
             .collect();
         let Some((founder, others)) = places.split_first() else { return Ok(()) };
-        self.start(*founder, true).await?;
+        self.start(*founder, self.settings.founds).await?;
         for some in others.chunks(STARTS_AT_ONCE) {
             let mut starts = JoinSet::new();
             for region in some {
@@ -178,6 +193,7 @@ impl Platform {
         let mut options = ReplicaOptions::standing(self.settings.config.clone());
         options.confirm = self.settings.confirm;
         options.lease = self.settings.lease;
+        options.save_every_ms = self.settings.save_every_ms;
         {
             let mut state = self.lock();
             state.names += 1;
@@ -199,10 +215,15 @@ impl Platform {
         })
     }
 
-    async fn start_with(self: Arc<Self>, region: usize, options: ReplicaOptions) -> Result<(), StartError> {
+    async fn start_with(self: Arc<Self>, region: usize, mut options: ReplicaOptions) -> Result<(), StartError> {
+        options.vault = self.vault(&options).await;
         let started = Replica::start(&self.runtime, Arc::clone(&self.broker), SystemWorld, options).await;
         let Some(replica) = self.enroll(region, started)? else { return Ok(()) };
         let name = replica.name().to_owned();
+        tokio::spawn(life::follow(replica.clone(), {
+            let (platform, name) = (Arc::clone(&self), name.clone());
+            move |report| platform.note_report(&name, report)
+        }));
         tokio::spawn({
             let platform = Arc::clone(&self);
             async move {
@@ -213,6 +234,19 @@ impl Platform {
         self.wake(&name).await;
         self.tell_waiting();
         Ok(())
+    }
+
+    /// Where a replica's state is stored. One that cannot be stored is better than none: its peers have the database.
+    async fn vault(&self, options: &ReplicaOptions) -> Option<Arc<dyn Vault>> {
+        let (estate, name) = (Arc::clone(self.settings.estate.as_ref()?), options.config.name.clone()?);
+        let opened = tokio::task::spawn_blocking(move || (estate.vault(&name), name)).await.ok()?;
+        match opened {
+            (Ok(vault), _) => Some(Arc::new(vault)),
+            (Err(error), name) => {
+                error!(replica = name, "its state will not be stored: {error}");
+                None
+            }
+        }
     }
 
     /// Puts a replica on the roster; none if the platform was closed meanwhile.
@@ -235,6 +269,17 @@ impl Platform {
         Ok(Some(replica))
     }
 
+    /// Keeps what is to be known of a replica when it is frozen.
+    fn note_report(&self, name: &str, report: &Report) {
+        let mut state = self.lock();
+        let Some(slot) = state.slots.get_mut(name) else { return };
+        match report.phase {
+            Phase::Awake { .. } => slot.complete = report.complete,
+            // What it was when it froze it still is; of one that has ended the end is told elsewhere.
+            Phase::Frozen | Phase::Ended(_) => {}
+        }
+    }
+
     /// Takes a replica that has ended off the roster.
     fn bury(&self, name: &str, ended: &Ended) {
         let mut state = self.lock();
@@ -247,13 +292,23 @@ impl Platform {
             (None, Ended::Left) => {}
             (None, Ended::Killed | Ended::Lost(_) | Ended::Refused(_)) => {
                 counted.lost += 1;
-                eprintln!("dayfly: replica {name} is lost: {ended}");
+                error!(replica = name, "lost: {ended}");
             }
         }
+        let was_last = slot.complete && !state.slots.values().any(|slot| slot.complete) && !state.closed;
+        state.counted.complete_losses += u64::from(was_last);
         if state.slots.is_empty() && !state.closed {
             state.counted.extinctions += 1;
         }
+        let left = state.slots.len();
         drop(state);
+        if was_last {
+            warn!(
+                replica = name,
+                "the last complete replica is gone: what the other {left} have not been handed is lost, unless it is \
+                 stored or logged"
+            );
+        }
         self.changed.notify_one();
     }
 
@@ -292,30 +347,30 @@ impl Platform {
         let state = self.lock();
         let awake = state.slots.values().filter(|slot| slot.is_awake()).count();
         let dormant = state.slots.len() - awake;
-        Census { awake, dormant, starting: state.starting.iter().sum(), ..state.counted }
+        let complete = state.slots.values().filter(|slot| slot.complete).count();
+        Census { awake, dormant, complete, starting: state.starting.iter().sum(), ..state.counted }
     }
 
     /// What the awake replicas answer to `GET /v1/status`. Frozen ones are left alone, and none is kept awake by it.
-    pub async fn statuses(&self) -> Vec<Status> {
+    pub async fn statuses<T: DeserializeOwned + Send + 'static>(&self) -> Vec<(String, T)> {
         let awake: Vec<Replica> = {
             let state = self.lock();
             state.slots.values().filter(|slot| slot.is_awake()).map(|slot| slot.replica.clone()).collect()
         };
         let mut asked = JoinSet::new();
         for replica in awake {
-            let request = Request {
-                method: "GET".to_owned(),
-                path: "/v1/status".to_owned(),
-                query: String::new(),
-                headers: Vec::new(),
-                body: Vec::new(),
-            };
             asked.spawn(async move {
-                let answer = timeout(STATUS_MAX, replica.peek(request)).await.ok()??;
-                serde_json::from_slice::<Status>(&answer.body).ok()
+                let answer = timeout(STATUS_MAX, replica.peek(metrics::peeking("/v1/status", ""))).await.ok()??;
+                let status = serde_json::from_slice(&answer.body).ok()?;
+                Some((replica.name().to_owned(), status))
             });
         }
         asked.join_all().await.into_iter().flatten().collect()
+    }
+
+    /// Every replica that lives.
+    pub fn replicas(&self) -> Vec<Replica> {
+        self.lock().slots.values().map(|slot| slot.replica.clone()).collect()
     }
 
     // Ends.

@@ -65,6 +65,8 @@ impl Line {
             "killed": self.census.killed,
             "reclaimed": self.census.reclaimed,
             "lost": self.census.lost,
+            "complete": self.census.complete,
+            "complete_losses": self.census.complete_losses,
             "extinctions": self.census.extinctions,
             "requests": self.requests,
             "operations": self.operations,
@@ -77,7 +79,8 @@ impl Line {
     }
 
     fn to_text(&self) -> String {
-        let Census { awake, dormant, started, killed, reclaimed, lost, extinctions, .. } = self.census;
+        let Census { awake, dormant, started, killed, reclaimed, lost, complete, complete_losses, extinctions, .. } =
+            self.census;
         let roots = match self.roots.agree() {
             None => "no root".to_owned(),
             Some(true) => "roots agree".to_owned(),
@@ -99,8 +102,15 @@ impl Line {
         if lost > 0 {
             text += &format!(", {lost} LOST");
         }
+        if complete_losses > 0 {
+            let left = if complete == 0 { "none is now" } else { "since then others are" };
+            text += &format!(
+                ", {complete_losses} times NO COMPLETE replica was left ({left}): what the others had not been handed \
+                 is lost, unless it was stored or logged"
+            );
+        }
         if extinctions > 0 {
-            text += &format!(", ALL GONE {extinctions} times: what they held is lost");
+            text += &format!(", {extinctions} times ALL WERE GONE");
         }
         text
     }
@@ -153,7 +163,8 @@ impl Reporter {
     }
 
     async fn line(&mut self) -> Line {
-        let roots = Roots::of(&self.platform.statuses().await);
+        let statuses: Vec<Status> = self.platform.statuses().await.into_iter().map(|(_, status)| status).collect();
+        let roots = Roots::of(&statuses);
         let operations = self.platform.traffic().operations();
         let operations_per_second = operations - std::mem::replace(&mut self.operations, operations);
         Line {
@@ -172,7 +183,7 @@ mod tests {
     use super::*;
 
     fn status(root: &str, complete: bool) -> Status {
-        Status { name: "a".to_owned(), root: root.to_owned(), entries: 3, complete }
+        Status { root: root.to_owned(), entries: 3, complete }
     }
 
     fn line(statuses: &[Status]) -> Line {
@@ -195,6 +206,20 @@ mod tests {
         assert!(differ.to_text().ends_with("3 entries, 2 roots, 1 being filled"), "{}", differ.to_text());
         assert_eq!(differ.to_json()["roots_agree"], false);
         assert_eq!(line(&[]).to_json()["roots_agree"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn a_line_tells_when_no_complete_replica_was_left() {
+        let mut line = line(&[status("x", false)]);
+        assert!(!line.to_text().contains("COMPLETE"), "{}", line.to_text());
+        line.census.complete_losses = 1;
+        assert!(line.to_text().contains("1 times NO COMPLETE replica was left (none is now)"), "{}", line.to_text());
+        line.census.complete = 2;
+        assert!(line.to_text().contains("(since then others are)"), "{}", line.to_text());
+        assert_eq!(
+            (line.to_json()["complete"].as_u64(), line.to_json()["complete_losses"].as_u64()),
+            (Some(2), Some(1))
+        );
     }
 
     #[test]

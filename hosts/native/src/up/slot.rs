@@ -29,6 +29,8 @@ pub struct Slot {
     pub dies_at: Option<Instant>,
     /// Since when it is frozen, as far as was looked; none while it is awake.
     pub frozen_since: Option<Instant>,
+    /// Whether it had the whole database when it was last awake.
+    pub complete: bool,
     /// What the platform did to it. Once there is something here it is given no more requests.
     pub verdict: Option<Verdict>,
     /// The permit to invoke it: one invocation at a time.
@@ -46,6 +48,7 @@ impl Slot {
             born,
             dies_at: life.map(|life| born + life),
             frozen_since: None,
+            complete: false,
             verdict: None,
             turn: Arc::new(Semaphore::new(1)),
         }

@@ -18,6 +18,15 @@ pub enum Refusal {
     BodyBroken,
     /// The path is none of the host's.
     NoSuchPath,
+    /// The path is one of the host's own, which are only read.
+    OnlyGet,
+    /// To `/readyz`: requests had better go elsewhere.
+    NotReady {
+        /// A word for programs.
+        code: &'static str,
+        /// A sentence for people.
+        message: String,
+    },
 }
 
 impl Refusal {
@@ -47,8 +56,10 @@ impl Refusal {
             Self::NoSuchPath => (
                 StatusCode::NOT_FOUND,
                 "no_such_path",
-                "the paths are /v1/…, /replicas/NAME/v1/… and /healthz".to_owned(),
+                "the paths are /v1/…, /replicas/NAME/v1/…, /healthz, /readyz and /metrics".to_owned(),
             ),
+            Self::OnlyGet => (StatusCode::METHOD_NOT_ALLOWED, "bad_method", "this path is only read".to_owned()),
+            Self::NotReady { code, message } => (StatusCode::SERVICE_UNAVAILABLE, code, message.clone()),
         }
     }
 
@@ -66,6 +77,12 @@ impl Refusal {
             }
             // What may have been applied is not to be repeated unseen.
             Self::InDoubt | Self::NoSuchPath => {}
+            Self::OnlyGet => {
+                headers.insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
+            }
+            Self::NotReady { .. } => {
+                headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+            }
             // The rest of the body is not waited for.
             Self::BodyTooLarge | Self::BodyTooSlow | Self::BodyBroken => {
                 headers.insert(header::CONNECTION, header::HeaderValue::from_static("close"));
