@@ -116,7 +116,7 @@ pub(crate) struct Drive {
     /// Those of them that no present link knows of. They are failed as soon as the component may be told.
     stale: BTreeSet<FrameId>,
     waiting: BTreeMap<FrameId, Vec<Waiting>>,
-    /// Messages of `combiner` that what was made of them is still to be sent or confirmed for.
+    /// The messages that were taken in, and those of `combiner` that the component is not done with.
     combining: Combining,
     /// The component has started anew, and the host has not done its part.
     anew: bool,
@@ -158,7 +158,6 @@ impl Drive {
         options: ReplicaOptions,
     ) -> Self {
         let report = watch::Sender::new(Report::default());
-        let combining = Combining::new(options.config.combine_ms);
         let counters = Counters::default();
         counters.attached(link.backlog(), false);
         let mut drive = Self {
@@ -185,7 +184,7 @@ impl Drive {
             unsettled: BTreeMap::new(),
             stale: BTreeSet::new(),
             waiting: BTreeMap::new(),
-            combining,
+            combining: Combining::default(),
             anew: false,
             replay_wanted: false,
             reading: None,
@@ -369,17 +368,12 @@ impl Drive {
     /// Does what has become due; several things may have.
     async fn do_what_is_due(&mut self) -> Result<(), End> {
         let now_ms = system_now_ms();
-        if self.next_tick().is_some_and(|at_ms| at_ms <= now_ms) {
+        if self.next_tick_ms.is_some_and(|at_ms| at_ms <= now_ms) {
             self.last_tick = Instant::now();
             // The tick that was asked for is this one; what the call asks for comes after it.
             self.next_tick_ms = None;
             let effects = self.instance.tick()?;
             self.carry_out(effects);
-            self.combining.tick(now_ms);
-            self.acknowledge_combined();
-        }
-        if self.combining.is_stuck(Instant::now()) {
-            self.renew_link();
         }
         self.give_up_waiting();
         self.save_if_due()?;
@@ -406,17 +400,12 @@ impl Drive {
         self.quiet && self.unsettled.is_empty() && self.waiting.is_empty() && !self.replay_wanted
     }
 
-    /// When to tick: when the component asks for it, and when what was combined has to be told from what was not.
-    fn next_tick(&self) -> Option<Timestamp> {
-        [self.next_tick_ms, self.combining.next_tick_ms()].into_iter().flatten().min()
-    }
-
     /// When something will be due at the earliest.
     fn wait_until(&self) -> Instant {
         let (now, now_ms) = (Instant::now(), system_now_ms());
         let at = |at_ms: Timestamp| now + Duration::from_millis(at_ms.saturating_sub(now_ms));
         let mut earliest = now + WAIT_MAX;
-        if let Some(tick_ms) = self.next_tick() {
+        if let Some(tick_ms) = self.next_tick_ms {
             earliest = earliest.min(at(tick_ms).max(self.last_tick + TICK_MIN));
         }
         if let Some(until_ms) = self.awake_until_ms {
@@ -454,9 +443,12 @@ impl Drive {
             link.serve_anyone(effects.serve_anyone);
         }
         if !effects.frames.is_empty() {
-            self.combining.publish(&effects.frames);
             self.counters.sent(&effects.frames);
             link.publish(effects.frames);
+        }
+        let done = self.combining.done_with(effects.done_with);
+        if !done.is_empty() {
+            link.acknowledge(&done);
         }
     }
 

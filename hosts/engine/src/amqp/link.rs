@@ -259,7 +259,13 @@ impl AmqpLink {
             Some(Err(error)) => self.break_by(&error, "consuming"),
             Some(Ok(source)) => {
                 wires.seat.note_declared(false);
-                self.break_with(BrokerError::Unreachable(format!("the broker deleted the queue: {source:?}")));
+                let queue = match source {
+                    Source::Inbox => &self.queue,
+                    Source::Anyone => &self.shared.names.anyone,
+                    Source::Combiner => &self.shared.names.combiner,
+                };
+                let reason = format!("the broker ended the consumption of {queue}: it was deleted");
+                self.break_with(BrokerError::Unreachable(reason));
             }
         }
     }

@@ -4,9 +4,8 @@ use tokio::time::Instant;
 
 use super::answer::unconfirmed;
 use super::{Drive, End, failed};
-use crate::broker::{Delivery, Event, Source};
+use crate::broker::{Delivery, Event};
 use crate::contract::{Receipt, Verdict};
-use crate::world::system_now_ms;
 
 impl Drive {
     pub(super) fn hear(&mut self, event: Event) -> Result<(), End> {
@@ -43,10 +42,8 @@ impl Drive {
                 let _ = waiting.answer.send(response);
             }
         }
-        self.combining.settle(receipts, Instant::now());
         let effects = self.instance.settle(receipts)?;
         self.carry_out(effects);
-        self.acknowledge_combined();
         Ok(())
     }
 
@@ -55,26 +52,12 @@ impl Drive {
         self.counters.received(deliveries);
         let bodies: Vec<&[u8]> = deliveries.iter().map(|delivery| delivery.body.as_ref()).collect();
         let effects = self.instance.receive(&bodies)?;
-        let (combined, others): (Vec<&Delivery>, Vec<&Delivery>) =
-            deliveries.iter().partition(|delivery| delivery.source == Source::Combiner);
-        let tags = |deliveries: Vec<&Delivery>| deliveries.iter().map(|delivery| delivery.tag).collect::<Vec<_>>();
-        // Without the link that delivered them nobody waits for an acknowledgement: they come again.
-        if self.link.is_some() {
-            self.combining.take(tags(combined), system_now_ms());
-        }
+        let others = self.combining.take(deliveries);
         // Its frames go out first: an answer to a request is on its way before the request is forgotten.
         self.carry_out(effects);
         if let Some(link) = &mut self.link {
-            link.acknowledge(&tags(others));
+            link.acknowledge(&others);
         }
         Ok(())
-    }
-
-    /// Lets the broker forget messages of `combiner`, once what was made of them has been confirmed.
-    pub(super) fn acknowledge_combined(&mut self) {
-        let done = self.combining.done();
-        if let Some(link) = self.link.as_mut().filter(|_| !done.is_empty()) {
-            link.acknowledge(&done);
-        }
     }
 }

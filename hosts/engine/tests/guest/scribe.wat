@@ -40,7 +40,7 @@
     (i32.const 1200))
 
   (func (export "dayfly:replica/checkpoint@0.1.0#save") (param i64) (result i32) (i32.const 1400))
-  (func (export "dayfly:replica/checkpoint@0.1.0#load") (param i32 i32) (result i32) (i32.const 1500))
+  (func (export "dayfly:replica/checkpoint@0.1.0#load") (param i32 i32) (result i32) (i32.const 1504))
 
   (func (export "dayfly:replica/checkpoint@0.1.0#replay") (param i32 i32 i32) (result i32)
     (global.set $bodies (i32.add (global.get $bodies) (local.get 1)))
