@@ -37,8 +37,8 @@ Paths:
   /metrics               for Prometheus
 
 Ctrl-C or SIGTERM ends it in good order: requests under way are answered, what was written is confirmed, and the replica
-says farewell, or with --keep freezes, so that it can come back under its name. That takes some seconds at most; a second
-signal does not wait for it.
+says farewell, or with --keep freezes, so that it can come back under its name. That takes some seconds at most; a
+second signal does not wait for it.
 
 Examples:
   dayfly node --broker amqp://me:secret@broker.example/ --region eu

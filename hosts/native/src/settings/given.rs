@@ -114,8 +114,8 @@ impl<S: Scope> Args for Given<S> {
             .hide_env(true)
             .help("A TOML file of settings [default: ./dayfly.toml if there is one]")
             .long_help(
-                "A TOML file of settings, each named as its flag is [default: DAYFLY_CONFIG, else ./dayfly.toml if there \
-                 is one]. Each setting may also be an environment variable: DAYFLY_ and the flag's name in capitals, \
+                "A TOML file of settings, each named as its flag is [default: DAYFLY_CONFIG, else ./dayfly.toml if \
+                 there is one]. Each setting may also be an environment variable: DAYFLY_ and the flag's name in capitals, \
                  with _ for -. Flags count before variables, variables before the file; `dayfly config` shows what \
                  holds",
             )

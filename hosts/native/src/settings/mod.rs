@@ -1,10 +1,11 @@
 //! The settings of `up`, `node`, `doctor` and `purge`: flags over environment over a file over defaults.
 //!
-//! `table` is the only place that knows a setting: its flag, its variable (`DAYFLY_` and the flag's name in capitals), its
-//! key in the file, its bounds, its default and its help all come from one entry there. `kind` reads values, `file` reads
-//! the file, `given` takes what clap has found, `values` puts the layers together and remembers where each value came
-//! from, and `show` prints them (`dayfly config`).
+//! `table` (with `ephemeral`) is the only place that knows a setting: its flag, its variable (`DAYFLY_` and the flag's
+//! name in capitals), its key in the file, its bounds, its default and its help all come from one entry there. `kind`
+//! reads values, `file` reads the file, `given` takes what clap has found, `values` puts the layers together and
+//! remembers where each value came from, and `show` prints them (`dayfly config`).
 
+mod ephemeral;
 mod file;
 mod given;
 mod kind;

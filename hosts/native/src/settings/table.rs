@@ -2,6 +2,8 @@
 
 use super::kind::Kind;
 
+pub use super::ephemeral::{EPHEMERAL, IDLE, MAX_REPLICAS, MEAN_LIFE, RENEW, SEED, WAKE_WITHIN};
+
 /// A command that settings are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum User {
@@ -72,7 +74,7 @@ pub fn find(key: &str) -> Option<&'static Setting> {
 }
 
 /// What most settings have in common.
-const fn setting(
+pub(super) const fn setting(
     key: &'static str,
     value_name: &'static str,
     kind: Kind,
@@ -86,7 +88,7 @@ const fn setting(
 
 const ALL_COMMANDS: &[User] = &[User::Up, User::Node, User::Doctor, User::Purge];
 const REPLICAS: &[User] = &[User::Up, User::Node];
-const UP: &[User] = &[User::Up];
+pub(super) const UP: &[User] = &[User::Up];
 const NODE: &[User] = &[User::Node];
 
 const CLUSTER_HEADING: &str = "Cluster and broker";
@@ -94,7 +96,6 @@ const SERVER_HEADING: &str = "HTTP server";
 const BUDGET_HEADING: &str = "Budgets";
 const STATE_HEADING: &str = "What outlives replicas";
 const LOG_HEADING: &str = "Logs";
-const EPHEMERAL_HEADING: &str = "Ephemeral replicas";
 
 /// The broker's URL.
 pub static BROKER: Setting = setting(
@@ -194,8 +195,8 @@ pub static LISTEN: Setting = setting(
     Default::Is("127.0.0.1:8080"),
     REPLICAS,
     SERVER_HEADING,
-    "Where to serve HTTP. Port 0 takes a free one. Whoever can connect can read and write everything, so the default is \
-     only for this machine",
+    "Where to serve HTTP. Port 0 takes a free one. Whoever can connect can read and write everything, so the default \
+     is only for this machine",
 );
 
 /// How many connections.
@@ -229,8 +230,8 @@ pub static CONFIRM: Setting = setting(
     Default::Is("broker"),
     REPLICAS,
     CLUSTER_HEADING,
-    "When a write is answered: `broker`, once the broker has confirmed it and it outlives its replica; `local`, once it \
-     is applied",
+    "When a write is answered: `broker`, once the broker has confirmed it and it outlives its replica; `local`, once \
+     it is applied",
 );
 
 /// How long replicas are awake.
@@ -423,83 +424,6 @@ pub static LOG_FORMAT: Setting = setting(
     REPLICAS,
     LOG_HEADING,
     "How it is logged: text, or a JSON object a line",
-);
-
-/// Whether replicas come and go.
-pub static EPHEMERAL: Setting = setting(
-    "ephemeral",
-    "true|false",
-    Kind::Switch,
-    Default::Is("false"),
-    UP,
-    EPHEMERAL_HEADING,
-    "Play the serverless platform: replicas are frozen between requests, reclaimed when idle, killed at random; a keeper \
-     starts their successors and wakes the frozen, so that each region keeps its number",
-);
-
-/// A setting of ephemeral replicas.
-const fn ephemeral(
-    key: &'static str,
-    value_name: &'static str,
-    kind: Kind,
-    default: Default,
-    help: &'static str,
-) -> Setting {
-    Setting { needs: Some(&EPHEMERAL), ..setting(key, value_name, kind, default, UP, EPHEMERAL_HEADING, help) }
-}
-
-/// When the idle are reclaimed.
-pub static IDLE: Setting = ephemeral(
-    "idle",
-    "SECONDS",
-    Kind::Seconds(0.1, 86_400.0),
-    Default::Is("8"),
-    "After how many seconds without being woken a replica is reclaimed",
-);
-
-/// When replicas are killed.
-pub static MEAN_LIFE: Setting = ephemeral(
-    "mean-life",
-    "SECONDS",
-    Kind::Seconds(0.0, 86_400.0),
-    Default::Is("20"),
-    "After how many seconds on average a replica is killed, wherever it is; three times that at most. 0: none is",
-);
-
-/// When replicas are no longer woken.
-pub static RENEW: Setting = ephemeral(
-    "renew",
-    "SECONDS",
-    Kind::Seconds(1.0, 86_400.0),
-    Default::Is("15"),
-    "From which age in seconds on the keeper no longer wakes a replica, so that it is reclaimed once nobody else does",
-);
-
-/// How often the frozen are woken.
-pub static WAKE_WITHIN: Setting = ephemeral(
-    "wake-within",
-    "SECONDS",
-    Kind::Seconds(0.1, 86_400.0),
-    Default::Told("half of --idle"),
-    "In about how many seconds the keeper wakes each frozen replica again",
-);
-
-/// How many replicas at most.
-pub static MAX_REPLICAS: Setting = ephemeral(
-    "max-replicas",
-    "N",
-    Kind::Number(1, 20_000),
-    Default::Told("twice --replicas"),
-    "How many replicas there may be while all are busy",
-);
-
-/// What chance begins with.
-pub static SEED: Setting = ephemeral(
-    "seed",
-    "NUMBER",
-    Kind::Number(0, u64::MAX),
-    Default::Told("a new one, which is shown"),
-    "From which seed the moments of random deaths are drawn",
 );
 
 /// Every setting, in the order in which help and `dayfly config` show them.

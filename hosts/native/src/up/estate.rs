@@ -1,9 +1,9 @@
 //! What replicas leave behind: a folder with a subfolder for the stored state of each.
 //!
-//! Replicas of `up` have names that begin anew with each run, so a name says nothing about who was whose successor. What
-//! a former run, or a replica that died, left is therefore taken over by the next replica that starts, whichever it is:
-//! it loads the parts, since parts join, and once its own folder holds them all, those it came from are removed. Nothing
-//! is removed before that, and if the heir dies first, the next one inherits.
+//! Replicas of `up` have names that begin anew with each run, so a name says nothing about who was whose successor.
+//! What a former run, or a replica that died, left is therefore taken over by the next replica that starts, whichever
+//! it is: it loads the parts, since parts join, and once its own folder holds them all, those it came from are removed.
+//! Nothing is removed before that, and if the heir dies first, the next one inherits.
 
 use std::fs;
 use std::io;

@@ -1,7 +1,8 @@
 //! `dayfly up`: a cluster in one process, and the platform that it runs on.
 //!
 //! `plan` makes sense of the settings; `platform` has the replicas, and `dispatch` gives them requests; `keeper` sees
-//! to it that there are enough; `estate` has what they leave behind; `house` shows them to the HTTP server; `report` tells what happens.
+//! to it that there are enough; `estate` has what they leave behind; `house` shows them to the HTTP server; `report`
+//! tells what happens.
 
 mod census;
 mod dispatch;

@@ -32,7 +32,8 @@ pub struct Settings {
     pub regions: Vec<Region>,
     /// Whether the first replica founds the cluster, since nobody can be there already.
     pub founds: bool,
-    /// Stands in every name, before its number: on a broker that others use too, names must not be theirs. May be empty.
+    /// Stands in every name, before its number: on a broker that others use too, names must not be theirs. May be
+    /// empty.
     pub name_mark: String,
     /// When a write is answered.
     pub confirm: Confirm,
