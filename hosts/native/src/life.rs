@@ -1,6 +1,6 @@
 //! What happens in a replica's life, for the logs.
 
-use dayfly_engine::{Phase, Replica, Report};
+use dayfly_engine::{Ended, Phase, Replica, Report};
 use tracing::{info, warn};
 
 /// Follows a replica until it ends, telling the logs and whoever hears each of its reports.
@@ -27,6 +27,8 @@ pub async fn follow(replica: Replica, mut hear: impl FnMut(&Report)) {
 fn tell(replica: &str, last: &Report, now: &Report) {
     let awake = |report: &Report| matches!(report.phase, Phase::Awake { .. });
     match &now.phase {
+        // Whoever had it leave says so.
+        Phase::Ended(Ended::Left) => return,
         Phase::Ended(ended) => {
             info!(replica, "ended: {ended}");
             return;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use dayfly_engine::contract::Config;
 use dayfly_engine::{
-    AmqpBroker, AmqpConfig, Broker, BrokerError, Bus, BusConfig, Confirm, Limits, ReplicaOptions, usual_config,
+    AmqpBroker, AmqpConfig, Broker, BrokerError, Bus, BusConfig, Confirm, Limits, ReplicaOptions, StartError,
+    usual_config,
 };
 
 use crate::client::Failure;
@@ -126,4 +127,13 @@ pub fn amqp(values: &Values) -> Option<AmqpConfig> {
 pub fn amqp_needed(values: &Values) -> Result<AmqpConfig, Failure> {
     let missing = "no broker: give --broker amqp://USER:PASSWORD@HOST, or DAYFLY_BROKER, or `broker` in dayfly.toml";
     amqp(values).ok_or_else(|| Failure::Usage(missing.to_owned()))
+}
+
+/// Why a replica could not be started, with the exit code of the reason.
+pub fn start_failure(error: StartError) -> anyhow::Error {
+    match error {
+        StartError::Broker(error) => Failure::of_broker(&error).into(),
+        StartError::Config(reason) => Failure::Usage(reason).into(),
+        StartError::Instance(lost) => anyhow::anyhow!("the replica could not be started: {lost}"),
+    }
 }

@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
-use dayfly_engine::{
-    BrokerError, DirectoryVault, Ended, Lease, Replica, ReplicaOptions, Runtime, StartError, SystemWorld, Vault,
-};
+use dayfly_engine::{BrokerError, DirectoryVault, Ended, Lease, Replica, ReplicaOptions, Runtime, SystemWorld, Vault};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -131,7 +129,7 @@ async fn node(
     let starting = behind.spawn(async move { Replica::start(&runtime, broker, SystemWorld, options).await });
     let replica = tokio::select! {
         // It is cancelled only with its runtime, and does not panic.
-        started = starting => started.context("the replica could not be started")?.map_err(start_failure)?,
+        started = starting => started.context("the replica could not be started")?.map_err(replica::start_failure)?,
         () = end.first() => return Ok(()),
     };
     behind.spawn(life::follow(replica.clone(), |_| {}));
@@ -170,14 +168,6 @@ async fn node(
     }
     info!(replica = name, "{}", if keep { "frozen" } else { "left" });
     Ok(())
-}
-
-fn start_failure(error: StartError) -> anyhow::Error {
-    match error {
-        StartError::Broker(error) => Failure::of_broker(&error).into(),
-        StartError::Config(reason) => Failure::Usage(reason).into(),
-        StartError::Instance(lost) => anyhow!("the replica could not be started: {lost}"),
-    }
 }
 
 /// Of a replica that ended by itself.

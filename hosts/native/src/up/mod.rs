@@ -27,11 +27,11 @@ use tracing::level_filters::LevelFilter;
 
 use crate::client::Failure;
 use crate::component::COMPONENT;
-use crate::logging;
 use crate::serve::signals::Signals;
 use crate::serve::{self, connection};
 use crate::settings::table::{CLUSTER, CONNECTIONS, EPHEMERAL, LISTEN, REGIONS, REPLICAS_NUMBER, SEED};
 use crate::settings::{Given, Up, Values};
+use crate::{logging, replica};
 use keeper::Keeper;
 use plan::Plan;
 use platform::Platform;
@@ -120,7 +120,7 @@ async fn up(
     let reporter = Reporter::new(Arc::clone(&platform), json);
 
     tokio::select! {
-        founded = platform.found() => founded.context("the cluster could not be started")?,
+        founded = platform.found() => founded.map_err(replica::start_failure)?,
         () = end.first() => return Ok(()),
     }
     let ephemeral = values.switch(&EPHEMERAL);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use dayfly_engine::{Lease, Limits};
+use dayfly_engine::{Lease, Limits, SystemWorld, World};
 
 use crate::client::Failure;
 use crate::replica::{self, Brokerage};
@@ -90,6 +90,7 @@ impl Plan {
                 config,
                 regions: regions(values, replicas)?,
                 founds: broker.is_private(),
+                name_mark: if broker.is_private() { String::new() } else { name_mark() },
                 confirm: replica::confirm(values),
                 lease,
                 mortality: ephemeral.then_some(Mortality { idle, mean_life }),
@@ -103,6 +104,11 @@ impl Plan {
             broker,
         })
     }
+}
+
+/// Six hexadecimal digits that no other process has, as far as chance goes.
+fn name_mark() -> String {
+    format!("{:06x}-", SystemWorld.random_u64() >> 40)
 }
 
 /// Spreads replicas over regions, the first ones getting what is left over.

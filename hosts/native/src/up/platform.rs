@@ -32,6 +32,8 @@ pub struct Settings {
     pub regions: Vec<Region>,
     /// Whether the first replica founds the cluster, since nobody can be there already.
     pub founds: bool,
+    /// Stands in every name, before its number: on a broker that others use too, names must not be theirs. May be empty.
+    pub name_mark: String,
     /// When a write is answered.
     pub confirm: Confirm,
     /// How long replicas are awake.
@@ -201,7 +203,7 @@ impl Platform {
             let config = &mut options.config;
             config.region = self.settings.regions[region].name.clone();
             config.zone = if state.names % 2 == 1 { "a" } else { "b" }.to_owned();
-            config.name = Some(format!("{}-{}", config.region, state.names));
+            config.name = Some(format!("{}-{}{}", config.region, self.settings.name_mark, state.names));
             if founder {
                 config.bootstrap_ms = 0;
             }

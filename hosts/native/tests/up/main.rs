@@ -1,7 +1,9 @@
 //! `dayfly up` as its users see it: a program that serves HTTP, reports, and ends when it is told to.
 
 mod cluster;
+mod exposition;
 mod http;
+mod watching;
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
