@@ -149,6 +149,9 @@ impl Runner for NodeRunner {
     }
 
     fn refuses(&self, scenario: &Scenario) -> Option<String> {
+        if scenario.steps.iter().any(|line| line.text.contains("\"cluster\":")) {
+            return Some("this stage gives each scenario a cluster of its own".to_owned());
+        }
         let looks_at_members = scenario.steps.iter().any(|line| matches!(line.step, Step::Members(_)));
         let refused = scenario.steps.iter().find_map(|line| match &line.step {
             Step::Act(act) if looks_at_members && matches!(&**act, Act::Freeze(_)) => {

@@ -44,6 +44,8 @@ impl Process {
         let file = program_file()?;
         let mut child = Command::new(&file)
             .args(arguments)
+            // What is usual would hide what is not.
+            .env("DAYFLY_LOG_LEVEL", "error")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()

@@ -1,5 +1,7 @@
 //! What a broker says of itself before anybody has logged in, which lapin reads and does not pass on.
 
+use std::io;
+
 use amq_protocol::frame::{AMQPFrame, ProtocolVersion, WriteContext, gen_frame, parse_frame};
 use amq_protocol::protocol::{AMQPClass, connection};
 use futures_util::{AsyncReadExt, AsyncWriteExt};
@@ -41,13 +43,12 @@ async fn converse(endpoint: &Endpoint) -> Result<Greeting, BrokerError> {
     stream.write_all(&hello).await.map_err(on_socket)?;
     stream.flush().await.map_err(on_socket)?;
 
-    let no_amqp = || BrokerError::Refused(format!("what listens at {} does not speak AMQP 0-9-1", endpoint.address));
     let mut heard = Vec::new();
     let mut piece = [0; 4096];
     while heard.len() < GREETING_BYTES_MAX {
         let length = stream.read(&mut piece).await.map_err(on_socket)?;
         if length == 0 {
-            return Err(no_amqp());
+            return Err(on_socket(io::ErrorKind::UnexpectedEof.into()));
         }
         heard.extend_from_slice(&piece[..length]);
         match parse_frame(heard.as_slice()) {
@@ -56,10 +57,10 @@ async fn converse(endpoint: &Endpoint) -> Result<Greeting, BrokerError> {
                 return Ok(Greeting { product: text("product"), version: text("version") });
             }
             Err(error) if error.is_incomplete() => {}
-            Ok(_) | Err(_) => return Err(no_amqp()),
+            Ok(_) | Err(_) => break,
         }
     }
-    Err(no_amqp())
+    Err(refusal::no_amqp(&endpoint.address))
 }
 
 fn text_of(properties: &FieldTable, key: &str) -> String {

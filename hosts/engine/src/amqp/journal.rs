@@ -69,21 +69,22 @@ pub(super) async fn open(shared: &Arc<Shared>, seat: Seat) -> Result<Journal, Br
     Ok(Journal { open: Some(open), limit: Duration::from_millis(shared.config.connect_ms) })
 }
 
-impl Open {
-    /// The next message; none at the mark.
-    fn sort(&self, delivery: lapin::message::Delivery) -> Sorted {
-        if delivery.properties.kind().as_ref().is_none_or(|kind| kind.as_str() != MARK) {
-            return Sorted::Message(delivery);
-        }
-        let own = delivery.properties.message_id().as_ref().is_some_and(|id| id.as_str() == self.mark);
-        if own { Sorted::End } else { Sorted::Foreign(delivery.delivery_tag) }
-    }
+/// What a message of the log is.
+enum Kind {
+    Message,
+    /// Where another reader was opened.
+    ForeignMark,
+    OwnMark,
 }
 
-enum Sorted {
-    Message(lapin::message::Delivery),
-    Foreign(u64),
-    End,
+impl Open {
+    fn kind_of(&self, delivery: &lapin::message::Delivery) -> Kind {
+        if delivery.properties.kind().as_ref().is_none_or(|kind| kind.as_str() != MARK) {
+            return Kind::Message;
+        }
+        let own = delivery.properties.message_id().as_ref().is_some_and(|id| id.as_str() == self.mark);
+        if own { Kind::OwnMark } else { Kind::ForeignMark }
+    }
 }
 
 impl Journal {
@@ -110,13 +111,13 @@ impl Journal {
                     }
                 }
             };
-            match open.sort(delivery) {
-                Sorted::End => {
+            match open.kind_of(&delivery) {
+                Kind::OwnMark => {
                     ended = true;
                     break;
                 }
-                Sorted::Foreign(tag) => last_tag = Some(tag),
-                Sorted::Message(delivery) => {
+                Kind::ForeignMark => last_tag = Some(delivery.delivery_tag),
+                Kind::Message => {
                     if !batch.is_empty() && bytes + delivery.data.len() > BATCH_BYTES_MAX {
                         open.next = Some(delivery);
                         break;

@@ -66,11 +66,16 @@ pub(super) fn of_connecting(error: &Error, address: &str, user: &str, vhost: &st
             }
         }
         ErrorKind::IOError(error) => of_socket(error, address, tls),
-        ErrorKind::ParsingError(_) | ErrorKind::InvalidProtocolVersion(_) => BrokerError::Refused(format!(
-            "what listens at {address} does not speak AMQP 0-9-1; check the port (and `amqps://` if it is one for TLS)"
-        )),
+        ErrorKind::ParsingError(_) | ErrorKind::InvalidProtocolVersion(_) => no_amqp(address),
         _ => BrokerError::Unreachable(format!("connecting to {address}: {}", plain(error))),
     }
+}
+
+/// Something else answers there.
+pub(super) fn no_amqp(address: &str) -> BrokerError {
+    BrokerError::Refused(format!(
+        "what listens at {address} does not speak AMQP 0-9-1; check the port (if it is one for TLS, use `amqps://`)"
+    ))
 }
 
 /// A socket or TLS that could not be made. rustls's errors come as text within that of the socket.

@@ -9,17 +9,17 @@ use tokio::net::TcpListener;
 
 use crate::rig::{BROKER, Cluster, RETENTION_MS, cluster_name, control, told, url};
 
-/// The error of an attempt to attach, and of a look by the doctor, which are the same.
-async fn refusal(config: AmqpConfig) -> BrokerError {
+/// Looks at the error of an attempt to attach, and at that of the doctor.
+async fn refused(config: AmqpConfig, look: impl Fn(BrokerError)) {
     let _calm = BROKER.read().await;
     let broker = AmqpBroker::new(config.clone()).expect("the configuration holds");
     let attachment = Attachment { name: "a".to_owned(), retention_ms: RETENTION_MS };
     let error = broker.attach(attachment).await.err().expect("it cannot attach");
     assert!(!error.to_string().contains("s3cret"), "{error}");
-    let seen = amqp::inspect(&config).await.expect_err("there is no connection");
-    assert_eq!(std::mem::discriminant(&seen), std::mem::discriminant(&error), "{seen} / {error}");
-    assert!(!seen.to_string().contains("s3cret"), "{seen}");
-    error
+    look(error);
+    let error = amqp::inspect(&config).await.expect_err("there is no connection");
+    assert!(!error.to_string().contains("s3cret"), "{error}");
+    look(error);
 }
 
 fn at(url: String) -> AmqpConfig {
@@ -33,45 +33,58 @@ fn port(url: &str) -> &str {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_broker() {
     let free = TcpListener::bind("127.0.0.1:0").await.expect("a port is free").local_addr().expect("it has one");
-    let error = refusal(at(format!("amqp://u:s3cret@{free}/"))).await;
-    let BrokerError::Unreachable(reason) = error else { panic!("{error}") };
-    assert!(reason.contains(&format!("nothing listens at {free}")), "{reason}");
+    refused(at(format!("amqp://u:s3cret@{free}/")), |error| {
+        let BrokerError::Unreachable(reason) = error else { panic!("{error}") };
+        assert!(reason.contains(&format!("nothing listens at {free}")), "{reason}");
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password() {
-    let error = refusal(at(format!("amqp://guest:s3cret@127.0.0.1:{}/", port(&url())))).await;
-    let BrokerError::Refused(reason) = error else { panic!("{error}") };
-    assert!(reason.contains("password") && reason.contains("user guest"), "{reason}");
+    refused(at(format!("amqp://guest:s3cret@127.0.0.1:{}/", port(&url()))), |error| {
+        let BrokerError::Refused(reason) = error else { panic!("{error}") };
+        assert!(reason.contains("password") && reason.contains("user guest"), "{reason}");
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_vhost() {
-    let error = refusal(at(format!("{}no-such-vhost", url()))).await;
-    let BrokerError::Refused(reason) = error else { panic!("{error}") };
-    assert!(reason.contains("vhost no-such-vhost"), "{reason}");
+    refused(at(format!("{}no-such-vhost", url())), |error| {
+        let BrokerError::Refused(reason) = error else { panic!("{error}") };
+        assert!(reason.contains("vhost no-such-vhost"), "{reason}");
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_where_there_is_none() {
-    let error = refusal(at(format!("amqps://guest:s3cret@localhost:{}/", port(&url())))).await;
-    let BrokerError::Refused(reason) = error else { panic!("{error}") };
-    assert!(reason.contains("no TLS") && reason.contains("amqp://"), "{reason}");
+    refused(at(format!("amqps://guest:s3cret@localhost:{}/", port(&url()))), |error| {
+        let BrokerError::Refused(reason) = error else { panic!("{error}") };
+        assert!(reason.contains("no TLS") && reason.contains("amqp://"), "{reason}");
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn none_where_there_is_tls() {
     let port = port(&told("DAYFLY_TEST_BROKER_TLS")).to_owned();
-    let error = refusal(at(format!("amqp://guest:s3cret@localhost:{port}/"))).await;
-    assert!(error.to_string().contains("amqps://"), "{error}");
+    // Whether its alert is read before its end is a matter of luck, and both are told alike.
+    refused(at(format!("amqp://guest:s3cret@localhost:{port}/")), |error| {
+        assert!(error.to_string().contains("amqps://"), "{error}");
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_of_an_unknown_authority_and_of_a_known_one() {
     let url = told("DAYFLY_TEST_BROKER_TLS");
-    let error = refusal(at(url.clone())).await;
-    let BrokerError::Refused(reason) = error else { panic!("{error}") };
-    assert!(reason.contains("authority") && reason.contains("CA file"), "{reason}");
+    refused(at(url.clone()), |error| {
+        let BrokerError::Refused(reason) = error else { panic!("{error}") };
+        assert!(reason.contains("authority") && reason.contains("CA file"), "{reason}");
+    })
+    .await;
 
     let change = |config: &mut AmqpConfig| {
         config.url = url;
@@ -96,17 +109,21 @@ async fn something_else_that_listens() {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     });
-    let error = refusal(at(format!("amqp://u:s3cret@{address}/"))).await;
-    assert!(error.to_string().contains("does not speak AMQP"), "{error}");
+    refused(at(format!("amqp://u:s3cret@{address}/")), |error| {
+        assert!(error.to_string().contains("does not speak AMQP"), "{error}");
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn something_that_says_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let address = listener.local_addr().expect("it has one");
-    let error = refusal(AmqpConfig { connect_ms: 300, ..at(format!("amqp://u:s3cret@{address}/")) }).await;
-    let BrokerError::Unreachable(reason) = error else { panic!("{error}") };
-    assert!(reason.contains("300 ms"), "{reason}");
+    refused(AmqpConfig { connect_ms: 300, ..at(format!("amqp://u:s3cret@{address}/")) }, |error| {
+        let BrokerError::Unreachable(reason) = error else { panic!("{error}") };
+        assert!(reason.contains("300 ms"), "{reason}");
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

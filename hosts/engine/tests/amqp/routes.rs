@@ -39,7 +39,7 @@ async fn each_frame_has_its_own_outcome_among_many() {
     // Those with a time to live are confirmed at once, the others when they are on disk: out of order.
     let frames = (0..1_000).map(|number: u32| {
         let route = if to_nobody(number) { one("nobody") } else { one("b") };
-        (route, number.to_be_bytes().to_vec(), (number % 2 == 0).then_some(60_000))
+        (route, number.to_be_bytes().to_vec(), number.is_multiple_of(2).then_some(60_000))
     });
     let verdicts = a.publish_all(frames.collect()).await;
     for (number, verdict) in (0..).zip(&verdicts) {
