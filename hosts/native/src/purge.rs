@@ -80,7 +80,9 @@ pub fn run(args: &PurgeArgs) -> anyhow::Result<ExitCode> {
     if let Some(url) = &args.management {
         for (name, consumers) in Management::new(url, &config)?.inboxes(&config.cluster)? {
             if consumers > 0 && !args.force {
-                return Err(attached(&format!("the inbox of {name} has a consumer")).into());
+                return Err(
+                    attached(&format!("the inbox of {name} has a consumer, or had one some seconds ago")).into()
+                );
             }
             if !inboxes.contains(&name) {
                 inboxes.push(name);
