@@ -335,10 +335,10 @@ impl Replica {
                     let ttl_ms = u32::try_from(Timestamp(ask.until_ms).since_ms(turn.now)).ok();
                     frames.push(self.frame(route, Body::Ask(ask), ttl_ms, turn));
                 }
-                for name in self.repair.take_silent() {
-                    self.members.silence(&name);
-                    self.look_further(turn);
-                }
+            }
+            for name in self.repair.take_silent() {
+                self.members.silence(&name);
+                self.look_further(turn);
             }
             if self.repair.is_complete() && !self.to_redo.is_empty() {
                 self.redo(frames, turn);
@@ -507,7 +507,7 @@ impl Replica {
                 self.observe_clocks(&answer.chunk, turn);
                 let mut removals = DotSet::default();
                 let joined = self.store.join_piece(&answer.chunk, &mut removals);
-                let removals = self.repair.hold_back(&answer, &from, incarnation, &removals);
+                let removals = self.repair.hold_back(&answer, &from, incarnation, root, &removals);
                 let changed = joined.changed() | self.store.remove(removals).changed();
                 let equal = self.store.root() == root;
                 let reply = Reply { from: &from, complete, root, changed, equal, bytes };
@@ -686,21 +686,27 @@ impl Replica {
         let stamp = self.clock.tick(turn.now);
         let limit = usize::try_from(self.config.store_bytes).unwrap_or(usize::MAX);
         let bound = self.frame_max_bytes();
-        let mut write = Write::begin(&mut self.store, writer, limit);
-        for (index, (name, data_type, operation)) in operations.iter().enumerate() {
-            types::apply(&mut write, name, *data_type, operation, stamp)
-                .map_err(|refusal| if is_batch { Refusal::InBatch(index, Box::new(refusal)) } else { refusal })?;
-            if write.wire_bytes() > bound {
-                return Err(Refusal::BatchTooLarge);
+        let fill = self.config.frame_bytes as usize;
+        let (wire_bytes, dots) = loop {
+            let mut write = Write::begin(&mut self.store, writer, limit);
+            for (index, (name, data_type, operation)) in operations.iter().enumerate() {
+                types::apply(&mut write, name, *data_type, operation, stamp)
+                    .map_err(|refusal| if is_batch { Refusal::InBatch(index, Box::new(refusal)) } else { refusal })?;
+                if write.wire_bytes() > bound {
+                    return Err(Refusal::BatchTooLarge);
+                }
             }
-        }
-        let wire_bytes = write.wire_bytes();
-        let dots = write.commit();
+            let wire_bytes = write.wire_bytes();
+            if !self.outbox.is_full_for(wire_bytes, fill) {
+                break (wire_bytes, write.commit());
+            }
+            // The burst goes out as it was before this write: what the write replaces must not be missing in a frame that
+            // confirms it, since the write's own frame may never come.
+            drop(write);
+            self.flush(frames, turn);
+        };
         if dots.is_empty() {
             return Ok(None);
-        }
-        if self.outbox.is_full_for(wire_bytes, self.config.frame_bytes as usize) {
-            self.flush(frames, turn);
         }
         Ok(Some(self.outbox.add(Written { dots, operations, wire_bytes })))
     }
