@@ -99,7 +99,7 @@ impl Replica {
                 self.observe_clocks(&answer.chunk, turn);
                 let mut removals = DotSet::default();
                 let joined = self.store.join_piece(&answer.chunk, &mut removals);
-                let removals = self.repair.hold_back(&answer, &from, incarnation, &removals);
+                let removals = self.repair.hold_back(&answer, &from, incarnation, root, &removals);
                 let changed = joined.changed() | self.store.remove(removals).changed();
                 let equal = self.store.root() == root;
                 let reply = Reply { from: &from, complete, root, changed, equal, bytes };
