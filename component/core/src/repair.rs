@@ -137,6 +137,8 @@ pub struct Repair {
     is_partial: bool,
     /// Whether a session was given up after a piece had come, since the last one that began with nothing under way.
     was_given_up: bool,
+    /// The most entries that somebody who answered has.
+    pub expected_entries: u64,
     /// Bytes of answers received.
     pub received_bytes: u64,
     /// Requests sent.
@@ -162,6 +164,7 @@ impl Repair {
             waits: 0,
             is_partial: false,
             was_given_up: false,
+            expected_entries: 0,
             received_bytes: 0,
             asked: 0,
         }
@@ -428,6 +431,7 @@ impl Repair {
     ) -> Option<(String, Digest)> {
         let mut included = None;
         self.received_bytes += reply.bytes as u64;
+        self.expected_entries = self.expected_entries.max(answer.entries);
         self.heard_at = Some(turn.now);
         let Some(at) = self.sessions.iter().position(|session| session.id == answer.session) else {
             // A piece that came late: joined all the same.

@@ -206,6 +206,7 @@ fn serve_equal(ask: &Ask) -> Served {
         covers: Range::ALL,
         last: true,
         undecoded: false,
+        entries: 0,
         outline: Vec::new(),
         chunk: Chunk::default(),
     };

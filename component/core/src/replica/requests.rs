@@ -197,6 +197,10 @@ impl Replica {
             repair: RepairView {
                 sessions: self.repair.session_count() as u64,
                 pending_ranges: self.repair.pending_ranges() as u64,
+                expected_entries: match self.repair.is_complete() {
+                    true => self.store.entry_count() as u64,
+                    false => self.repair.expected_entries,
+                },
                 received_bytes: self.repair.received_bytes,
                 asked: self.repair.asked,
                 answered: counts.asks_answered,
