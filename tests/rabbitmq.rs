@@ -7,6 +7,7 @@ use std::{env, thread};
 use anyhow::{Context, Result, ensure};
 use dayfly_tests::control::queues;
 use dayfly_tests::node::{Node, broker_url, fresh_cluster, settle};
+use dayfly_tests::throttle::throttle;
 use serde_json::Value;
 
 /// How long things may take to settle on a busy machine.
@@ -117,6 +118,48 @@ fn a_newcomer_is_filled_though_its_server_and_then_itself_is_killed_in_the_midst
         newcomer.await_ready()?;
         settle(&[&nodes[0], &newcomer], PATIENCE)?;
         ensure!(newcomer.status()?.entries == 300);
+        newcomer.leave()?;
+        nodes.into_iter().try_for_each(Node::leave)
+    });
+}
+
+#[test]
+fn more_than_an_awake_period_can_bring_comes_over_several_and_from_several_peers() {
+    run(|| {
+        const ENTRIES: usize = 200;
+        const ENTRY_BYTES: usize = 60_000;
+        const FRAME_BYTES: u64 = 64 << 10;
+        let cluster = fresh_cluster("budget");
+        let mut nodes = start(&cluster, 3, &[])?;
+        fill(&nodes[0], "k", ENTRIES, ENTRY_BYTES)?;
+        settle(&all(&nodes), PATIENCE)?;
+        let broker = broker_url()?;
+        let address = broker.rsplit('@').next().and_then(|rest| rest.split('/').next()).context("no address")?;
+        let thin = throttle(address.parse()?, 1 << 20)?;
+        let newcomer =
+            Node::start_at(&broker.replace(address, &thin.to_string()), &cluster, "new", &["--repair-kib", "256"])?;
+        let (mut cuts, mut seen) = (0, vec![0]);
+        while !newcomer.status()?.complete {
+            thread::sleep(Duration::from_secs(2));
+            let status = newcomer.status()?;
+            ensure!(status.repair.expected_entries as usize <= ENTRIES, "{status:?}");
+            seen.push(status.entries);
+            // Its awake period is over; some time later another begins.
+            newcomer.freeze()?;
+            if cuts == 1 {
+                nodes.remove(0).kill()?;
+            }
+            thread::sleep(Duration::from_secs(2));
+            newcomer.thaw()?;
+            cuts += 1;
+            ensure!(cuts < 60, "it does not come to an end: {seen:?}");
+        }
+        settle(&[&nodes[0], &nodes[1], &newcomer], PATIENCE)?;
+        ensure!(cuts >= 3 && seen.is_sorted(), "{cuts} cuts: {seen:?}");
+        let (received, needed) = (newcomer.status()?.repair.received_bytes, (ENTRIES * ENTRY_BYTES) as u64);
+        // At most a frame again for each cut, and the frames' own few bytes.
+        let allowed = needed + needed / 50 + (cuts + 1) * FRAME_BYTES;
+        ensure!(received <= allowed, "{received} bytes came for {needed}, with {cuts} cuts");
         newcomer.leave()?;
         nodes.into_iter().try_for_each(Node::leave)
     });

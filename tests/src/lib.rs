@@ -24,5 +24,6 @@ pub mod status;
 pub mod step;
 pub mod stepped;
 pub mod text;
+pub mod throttle;
 pub mod trace;
 pub mod world;

@@ -1,7 +1,7 @@
 //! A cluster in virtual time, everything in it decided by one seed: broker, platform, clients and their faults. What is
 //! simulated are real replicas (the core natively, or the component itself); only what surrounds them is a model.
 //!
-//! `plan.rs` draws what a run is like, `cluster.rs` holds the nodes and the events, `platform.rs` freezes and kills,
+//! `plan.rs` draws what a run is like, `cluster.rs` holds the nodes and the events, `call.rs` makes calls, `delivery.rs` carries frames, `platform.rs` freezes and kills,
 //! `broker.rs` routes, `client.rs` makes requests. `model.rs` knows every dot that was ever made and what each replica can
 //! know of it, and is asked after each call whether the replica agrees; `types.rs` says in plain words what an operation
 //! does and what a key reads as; `finish.rs` ends the faults and judges what is left.
@@ -20,8 +20,10 @@
 //! inbox or was on the way to it) is in the state of all. Values follow from the history of requests alone.
 
 pub mod broker;
+mod call;
 pub mod client;
 pub mod cluster;
+mod delivery;
 pub mod finish;
 pub mod history;
 pub mod model;
@@ -30,6 +32,7 @@ pub mod plan;
 pub mod platform;
 pub mod run;
 pub mod stock;
+mod summary;
 pub mod tap;
 pub mod trace;
 pub mod types;

@@ -46,6 +46,10 @@ pub struct Repair {
     pub sessions: u64,
     /// Still to be asked for.
     pub pending_ranges: u64,
+    /// Bytes that answers brought.
+    pub received_bytes: u64,
+    /// How many entries those have who fill it.
+    pub expected_entries: u64,
 }
 
 impl Status {

@@ -109,6 +109,8 @@ pub struct Answer {
     pub last: bool,
     /// The sketch was too small for the difference: describe the state instead.
     pub undecoded: bool,
+    /// How many live entries the answering side has: tells an asker for everything how far it has come.
+    pub entries: u64,
     /// Where an asker for everything may cut the rest, to ask several for it at once.
     pub outline: Vec<Dot>,
     /// What was lacking in the range.
@@ -286,6 +288,7 @@ impl Answer {
         write_range(out, self.covers);
         out.flag(self.last);
         out.flag(self.undecoded);
+        out.number(self.entries);
         out.number(self.outline.len() as u64);
         self.outline.iter().for_each(|dot| write_dot(out, *dot));
         out.raw(&self.chunk.encode());
@@ -296,13 +299,14 @@ impl Answer {
         let covers = read_range(reader)?;
         let last = reader.flag()?;
         let undecoded = reader.flag()?;
+        let entries = reader.number()?;
         let count = reader.number()?;
         let mut outline = Vec::new();
         for _ in 0..count {
             outline.push(read_dot(reader)?);
         }
         let chunk = Chunk::decode(reader.take(reader.len())?)?;
-        Ok(Self { session, covers, last, undecoded, outline, chunk })
+        Ok(Self { session, covers, last, undecoded, entries, outline, chunk })
     }
 }
 

@@ -137,6 +137,8 @@ pub struct Repair {
     is_partial: bool,
     /// Whether a session was given up after a piece had come, since the last one that began with nothing under way.
     was_given_up: bool,
+    /// The most entries that somebody who answered has.
+    pub expected_entries: u64,
     /// Bytes of answers received.
     pub received_bytes: u64,
     /// Requests sent.
@@ -162,6 +164,7 @@ impl Repair {
             waits: 0,
             is_partial: false,
             was_given_up: false,
+            expected_entries: 0,
             received_bytes: 0,
             asked: 0,
         }
@@ -247,14 +250,23 @@ impl Repair {
         self.suspicion.agree(peer);
     }
 
-    /// A member's inbox is gone: ask somebody else, now.
+    /// A member's inbox is gone: ask somebody else, now. Its news are gone with it, and others may have others.
     pub fn lose_peer(&mut self, name: &str, now: Timestamp) {
-        for session in &mut self.sessions {
-            if session.peer.as_deref() == Some(name) {
-                session.peer = None;
-                session.renew_at = now;
+        let complete = self.complete;
+        let (was_given_up, silent) = (&mut self.was_given_up, &mut self.silent);
+        self.sessions.retain_mut(|session| {
+            if session.peer.as_deref() != Some(name) {
+                return true;
             }
-        }
+            session.renew_at = now;
+            let is_in_vain = complete && session.kind == Kind::Sketch;
+            if is_in_vain {
+                *was_given_up |= session.is_begun;
+                silent.extend(session.peer.take());
+            }
+            session.peer = None;
+            !is_in_vain
+        });
     }
 
     /// A peer gave a sign of life: a question to it that nobody has answered is asked again soon, and not given up.
@@ -385,14 +397,21 @@ impl Repair {
         self.give_up_at = None;
     }
 
-    /// Takes note of the removals in a piece of an answer, which have not been done. Gives those to be done now: all, when
-    /// this piece ends what is under way and all pieces were of one replica's state.
-    pub fn hold_back(&mut self, answer: &Answer, from: &str, incarnation: u64, removals: &DotSet) -> DotSet {
+    /// Takes note of the removals in a piece of an answer, which have not been done. Gives those to be done now: those that
+    /// [`Holdback`] releases, when this piece ends what is under way.
+    pub fn hold_back(
+        &mut self,
+        answer: &Answer,
+        from: &str,
+        incarnation: u64,
+        root: Digest,
+        removals: &DotSet,
+    ) -> DotSet {
         let Some(session) = self.sessions.iter().find(|session| session.id == answer.session) else {
             // It came late. What it would remove shows at the next comparison.
             return DotSet::default();
         };
-        self.held.add(from, incarnation, removals);
+        self.held.add(from, incarnation, root, removals);
         let mut pending = session.pending.clone();
         pending.remove(answer.covers);
         let is_end = self.sessions.len() == 1 && self.backlog.is_empty() && pending.is_empty() && !answer.undecoded;
@@ -412,6 +431,7 @@ impl Repair {
     ) -> Option<(String, Digest)> {
         let mut included = None;
         self.received_bytes += reply.bytes as u64;
+        self.expected_entries = self.expected_entries.max(answer.entries);
         self.heard_at = Some(turn.now);
         let Some(at) = self.sessions.iter().position(|session| session.id == answer.session) else {
             // A piece that came late: joined all the same.

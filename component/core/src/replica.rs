@@ -364,10 +364,10 @@ impl Replica {
                     // The combiner of now tells its root.
                     self.announce(Body::Beat, frames, turn);
                 }
-                for name in self.repair.take_silent() {
-                    self.members.silence(&name);
-                    self.look_further(turn);
-                }
+            }
+            for name in self.repair.take_silent() {
+                self.members.silence(&name);
+                self.look_further(turn);
             }
             if self.repair.is_complete() && !self.to_redo.is_empty() {
                 self.redo(frames, turn);

@@ -20,6 +20,12 @@ pub struct Served {
 
 /// Answers a request from this state, in frames filled to `fill_bytes`.
 pub fn serve(store: &Store, ask: &Ask, fill_bytes: usize) -> Served {
+    let mut served = find(store, ask, fill_bytes);
+    served.answers.iter_mut().for_each(|answer| answer.entries = store.entry_count() as u64);
+    served
+}
+
+fn find(store: &Store, ask: &Ask, fill_bytes: usize) -> Served {
     let budget = (ask.budget_bytes as usize).min(ANSWER_MAX_BYTES);
     match &ask.want {
         Want::All { ranges, members: _ } => {
@@ -83,7 +89,8 @@ fn gather(
 }
 
 fn answer(session: u64, piece: Piece) -> Answer {
-    Answer { session, covers: piece.covers, last: false, undecoded: false, outline: Vec::new(), chunk: piece.chunk }
+    let Piece { chunk, covers } = piece;
+    Answer { session, covers, last: false, undecoded: false, entries: 0, outline: Vec::new(), chunk }
 }
 
 fn mark_last(mut answers: Vec<Answer>) -> Vec<Answer> {

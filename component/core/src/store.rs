@@ -284,8 +284,9 @@ impl Store {
         self.join_but(chunk, None)
     }
 
-    /// Joins a chunk that is a piece of something larger, but for its removals, which it adds to `removals`: what took the
-    /// place of a removed entry may be in another piece, and if that never comes the entry must not be lost.
+    /// Joins a chunk that is a piece of something larger, but for what it says is gone, which it adds to `removals`: what
+    /// took the place of a removed entry may be in another piece, and if that never comes the entry must not be lost. This
+    /// goes for dots that are unknown here as well: else this store would tell others that hold the entry that it is gone.
     pub fn join_piece(&mut self, chunk: &Chunk, removals: &mut DotSet) -> Joined {
         self.join_but(chunk, Some(removals))
     }
@@ -305,19 +306,11 @@ impl Store {
                 let first = part.entries.partition_point(|entry| entry.seq < low);
                 let count = part.entries[first..].partition_point(|entry| entry.seq <= high);
                 let incoming = &part.entries[first..first + count];
-                if self.writers[index as usize].seen.intersects(low, high) {
-                    for slot in self.absent_from(index, (low, high), incoming) {
-                        match &mut removals {
-                            Some(removals) => {
-                                removals.insert_span(part.writer, self.table.get(slot).seq, self.table.get(slot).seq);
-                            }
-                            None => {
-                                self.unlink(slot);
-                                joined.removed += 1;
-                            }
-                        }
-                    }
-                }
+                let absent = if self.writers[index as usize].seen.intersects(low, high) {
+                    self.absent_from(index, (low, high), incoming)
+                } else {
+                    Vec::new()
+                };
                 for entry in incoming {
                     if !self.writers[index as usize].seen.contains(entry.seq) {
                         let cell = self.cell(&chunk.cells[entry.cell as usize]);
@@ -325,16 +318,37 @@ impl Store {
                         joined.added += 1;
                     }
                 }
-                let seen = &mut self.writers[index as usize].seen;
-                let before = seen.len();
-                if seen.insert_span(low, high) {
-                    joined.dots += seen.len() - before;
-                    self.touch_span(index, low, high);
+                if let Some(removals) = &mut removals {
+                    let told = Intervals::span(low, high);
+                    let live: Intervals = incoming.iter().map(|entry| (entry.seq, entry.seq)).collect();
+                    let unseen = told.subtract(&live).subtract(&self.writers[index as usize].seen.clip(low, high));
+                    let absent = absent.into_iter().map(|slot| self.table.get(slot).seq).map(|seq| (seq, seq));
+                    for (low, high) in unseen.iter().chain(absent) {
+                        removals.insert_span(part.writer, low, high);
+                    }
+                    live.iter().for_each(|(low, high)| joined.dots += self.see(index, low, high));
+                } else {
+                    joined.removed += absent.len();
+                    absent.into_iter().for_each(|slot| drop(self.unlink(slot)));
+                    joined.dots += self.see(index, low, high);
                 }
             }
             self.refresh(index);
+            self.forget_unused_writer(part.writer);
         }
         joined
+    }
+
+    /// Takes an interval of a writer's dots for seen. Gives how many of them were new.
+    fn see(&mut self, writer: u32, low: u64, high: u64) -> u64 {
+        let seen = &mut self.writers[writer as usize].seen;
+        let before = seen.len();
+        if !seen.insert_span(low, high) {
+            return 0;
+        }
+        let new = seen.len() - before;
+        self.touch_span(writer, low, high);
+        new
     }
 
     /// The live entries of a writer's interval that a chunk says are no more.
@@ -499,7 +513,7 @@ impl Store {
         })
     }
 
-    /// Forgets a writer that was made for a write that came to nothing.
+    /// Forgets a writer that was made for a write that came to nothing, or for a piece that only told what is gone.
     fn forget_unused_writer(&mut self, id: WriterId) {
         if self.writers.last().is_some_and(|last| last.id == id && last.seen.is_empty() && last.live.is_empty()) {
             self.writers.pop();

@@ -358,6 +358,7 @@ fn dense_frames(count: u64) -> Vec<Vec<u8>> {
     outline.number(0);
     outline.flag(false);
     outline.flag(false);
+    outline.number(0);
     outline.number(count);
     for at in 0..count {
         outline.wide(at.into());

@@ -62,6 +62,8 @@ pub(crate) enum Command {
 
 /// How long a replica takes in what waited in its inbox before it answers its first invocation after a freeze.
 const DRAIN_MAX: Duration = Duration::from_millis(500);
+/// How long it waits meanwhile for the broker to hand out more.
+const DRAIN_PAUSE_MAX: Duration = Duration::from_millis(100);
 /// How long a freeze or a farewell waits for the broker to settle what was sent.
 const SETTLE_MAX: Duration = Duration::from_secs(2);
 /// How long a replica that is woken waits for the broker: a read is answered without it then.

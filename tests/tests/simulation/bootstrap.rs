@@ -5,8 +5,12 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use dayfly_core::cell::DataType;
-use dayfly_core::frame::{Body, Frame};
-use dayfly_core::store::Ranges;
+use dayfly_core::dot::{Dot, Era, Seq};
+use dayfly_core::frame::{Answer, Body, Frame};
+use dayfly_core::intervals::DotSet;
+use dayfly_core::member::Record;
+use dayfly_core::snapshot::LogMark;
+use dayfly_core::store::{Range, Ranges};
 use dayfly_tests::life::CoreMaker;
 use dayfly_tests::simulation::client::write_request;
 use dayfly_tests::simulation::cluster::Cluster;
@@ -15,7 +19,7 @@ use dayfly_tests::simulation::plan::Plan;
 use dayfly_tests::simulation::stock::Stock;
 use dayfly_tests::simulation::types::{Deed, Operation};
 
-use crate::{agree, cluster, join, status, stocked, value};
+use crate::{agree, cluster, join, operate, status, stocked, value};
 
 const STOCK: Stock = Stock { writers: 20, each: 1_000 };
 
@@ -242,4 +246,55 @@ fn no_value_vanishes_when_the_server_is_killed_between_its_removal_and_what_took
         in_part += usize::from(0 < new && new < all.len());
     }
     assert!(in_part > 8, "hardly ever was the server killed between two values");
+}
+
+#[test]
+fn what_a_lost_server_said_is_gone_is_not_told_to_others_that_have_it() {
+    let mut cluster = cluster(Plan::calm());
+    let server = join(&mut cluster, "server", true);
+    let holder = join(&mut cluster, "holder", false);
+    operate(&mut cluster, server, "k", DataType::GCounter, Deed::Count(2));
+    agree(&mut cluster);
+    // The total that takes the place of this one reaches nobody.
+    cluster.filter = Some(Box::new(|_| false));
+    operate(&mut cluster, server, "k", DataType::GCounter, Deed::Count(9));
+    cluster.run_for(100).expect("a run");
+    let node = cluster.node(server);
+    let store = node.life.store().expect("the core can be looked into");
+    let (writer, _) = store.context().next().expect("it has written");
+    let mut first = DotSet::default();
+    first.insert(Dot { writer, seq: Seq(1) });
+    let piece = Frame {
+        era: Era(0),
+        sender: Record {
+            name: node.name.clone(),
+            incarnation: node.life.incarnation(),
+            left: false,
+            awake_until: node.clock(cluster.now),
+            host: String::new(),
+            region: String::new(),
+            zone: String::new(),
+        },
+        complete: true,
+        root: store.root(),
+        log: LogMark::default(),
+        body: Body::Answer(Answer {
+            session: 0,
+            covers: Range::ALL,
+            last: false,
+            undecoded: true,
+            entries: 0,
+            outline: Vec::new(),
+            chunk: store.extract(&first),
+        }),
+    };
+    cluster.kill(server);
+    cluster.filter = None;
+    let newcomer = join(&mut cluster, "newcomer", true);
+    let body = piece.encode(&cluster.plan.config.cluster);
+    cluster.receive(newcomer, &[body]).expect("a piece");
+    agree(&mut cluster);
+    for id in [holder, newcomer] {
+        assert_eq!(value(&mut cluster, id, "k", DataType::GCounter), 2);
+    }
 }

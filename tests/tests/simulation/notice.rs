@@ -6,10 +6,11 @@ use std::rc::Rc;
 use dayfly_core::cell::DataType;
 use dayfly_core::effect::Route;
 use dayfly_core::frame::{Body, Frame};
+use dayfly_tests::simulation::client::write_request;
 use dayfly_tests::simulation::cluster::Cluster;
 use dayfly_tests::simulation::node::NodeId;
 use dayfly_tests::simulation::plan::Plan;
-use dayfly_tests::simulation::types::Deed;
+use dayfly_tests::simulation::types::{Deed, Operation};
 
 use crate::{agree, cluster, join, operate, status, value};
 
@@ -196,4 +197,33 @@ fn a_tick_that_comes_early_does_nothing() {
         cluster.run_for(1).expect("a run");
     }
     assert!(*sent.borrow() > 2_000, "hardly any tick was early");
+}
+
+#[test]
+fn a_confirmed_write_is_whole_though_the_frame_after_it_is_lost() {
+    let mut plan = Plan::calm();
+    plan.config.frame_bytes = 4096;
+    plan.config.burst_ms = 1_000;
+    let mut cluster = cluster(plan);
+    let writer = join(&mut cluster, "writer", true);
+    let reader = join(&mut cluster, "reader", false);
+    agree(&mut cluster);
+    // Goes out at once; what follows within a second shares a frame.
+    operate(&mut cluster, writer, "other", DataType::GCounter, Deed::Count(1));
+    operate(&mut cluster, writer, "k", DataType::GCounter, Deed::Count(2));
+    let batch = [
+        Operation { name: "k".into(), data_type: DataType::GCounter, deed: Deed::Count(9) },
+        Operation {
+            name: "long".into(),
+            data_type: DataType::LwwRegister,
+            deed: Deed::Set(format!("\"{}\"", "x".repeat(4_000))),
+        },
+    ];
+    let (response, _) = cluster.operate(writer, &write_request(&batch), &batch).expect("a batch");
+    assert_eq!(response.status, 200);
+    // The frame that the first count waits for is out; the batch's own is not.
+    cluster.run_for(100).expect("a run");
+    cluster.kill(writer);
+    agree(&mut cluster);
+    assert_eq!(value(&mut cluster, reader, "k", DataType::GCounter), 2);
 }

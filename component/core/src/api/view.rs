@@ -85,6 +85,8 @@ pub struct RepairView {
     pub sessions: u64,
     /// Ranges that are still to be asked for.
     pub pending_ranges: u64,
+    /// While it is being filled, how many entries those who fill it have, as far as it knows: what `entries` will be, about.
+    pub expected_entries: u64,
     /// Bytes that answers brought in this incarnation.
     pub received_bytes: u64,
     /// Requests sent in this incarnation.

@@ -99,7 +99,7 @@ impl Replica {
                 self.observe_clocks(&answer.chunk, turn);
                 let mut removals = DotSet::default();
                 let joined = self.store.join_piece(&answer.chunk, &mut removals);
-                let removals = self.repair.hold_back(&answer, &from, incarnation, &removals);
+                let removals = self.repair.hold_back(&answer, &from, incarnation, root, &removals);
                 let changed = joined.changed() | self.store.remove(removals).changed();
                 let equal = self.store.root() == root;
                 let reply = Reply { from: &from, complete, root, changed, equal, bytes };
@@ -206,6 +206,7 @@ fn serve_equal(ask: &Ask) -> Served {
         covers: Range::ALL,
         last: true,
         undecoded: false,
+        entries: 0,
         outline: Vec::new(),
         chunk: Chunk::default(),
     };

@@ -119,21 +119,27 @@ impl Replica {
         let stamp = self.clock.tick(turn.now);
         let limit = usize::try_from(self.config.store_bytes).unwrap_or(usize::MAX);
         let bound = self.frame_max_bytes();
-        let mut write = Write::begin(&mut self.store, writer, limit);
-        for (index, (name, data_type, operation)) in operations.iter().enumerate() {
-            types::apply(&mut write, name, *data_type, operation, stamp)
-                .map_err(|refusal| if is_batch { Refusal::InBatch(index, Box::new(refusal)) } else { refusal })?;
-            if write.wire_bytes() > bound {
-                return Err(Refusal::BatchTooLarge);
+        let fill = self.config.frame_bytes as usize;
+        let (wire_bytes, dots) = loop {
+            let mut write = Write::begin(&mut self.store, writer, limit);
+            for (index, (name, data_type, operation)) in operations.iter().enumerate() {
+                types::apply(&mut write, name, *data_type, operation, stamp)
+                    .map_err(|refusal| if is_batch { Refusal::InBatch(index, Box::new(refusal)) } else { refusal })?;
+                if write.wire_bytes() > bound {
+                    return Err(Refusal::BatchTooLarge);
+                }
             }
-        }
-        let wire_bytes = write.wire_bytes();
-        let dots = write.commit();
+            let wire_bytes = write.wire_bytes();
+            if !self.outbox.is_full_for(wire_bytes, fill) {
+                break (wire_bytes, write.commit());
+            }
+            // The burst goes out as it was before this write: what the write replaces must not be missing in a frame that
+            // confirms it, since the write's own frame may never come.
+            drop(write);
+            self.flush(frames, turn);
+        };
         if dots.is_empty() {
             return Ok(None);
-        }
-        if self.outbox.is_full_for(wire_bytes, self.config.frame_bytes as usize) {
-            self.flush(frames, turn);
         }
         Ok(Some(self.outbox.add(Written { dots, operations, wire_bytes })))
     }
@@ -191,6 +197,10 @@ impl Replica {
             repair: RepairView {
                 sessions: self.repair.session_count() as u64,
                 pending_ranges: self.repair.pending_ranges() as u64,
+                expected_entries: match self.repair.is_complete() {
+                    true => self.store.entry_count() as u64,
+                    false => self.repair.expected_entries,
+                },
                 received_bytes: self.repair.received_bytes,
                 asked: self.repair.asked,
                 answered: counts.asks_answered,

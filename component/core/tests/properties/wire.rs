@@ -116,12 +116,13 @@ fn ask() -> impl Strategy<Value = Ask> {
 }
 
 fn answer() -> impl Strategy<Value = Answer> {
-    (number(), range(), any::<[bool; 2]>(), prop::collection::vec(dot(), 0..5), chunk()).prop_map(
-        |(session, covers, [last, undecoded], outline, chunk)| Answer {
+    ([number(), number()], range(), any::<[bool; 2]>(), prop::collection::vec(dot(), 0..5), chunk()).prop_map(
+        |([session, entries], covers, [last, undecoded], outline, chunk)| Answer {
             session,
             covers,
             last,
             undecoded,
+            entries,
             outline,
             chunk,
         },

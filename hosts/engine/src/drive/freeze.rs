@@ -2,7 +2,7 @@
 
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{BROKER_WAIT, DRAIN_MAX, Drive, End, HOUR_MS, SETTLE_MAX, next_event};
+use super::{BROKER_WAIT, DRAIN_MAX, DRAIN_PAUSE_MAX, Drive, End, HOUR_MS, SETTLE_MAX, next_event};
 use crate::broker::Event;
 use crate::contract::Timestamp;
 use crate::world::system_now_ms;
@@ -55,7 +55,15 @@ impl Drive {
         let began = Instant::now();
         let mut backlog = self.link.as_ref().map_or(0, |link| link.backlog());
         while backlog > 0 && began.elapsed() < DRAIN_MAX {
-            let Some(event) = self.link.as_mut().and_then(|link| link.try_next()) else { break };
+            let Some(link) = self.link.as_mut() else { break };
+            let event = match link.try_next() {
+                Some(event) => event,
+                // A broker hands out a long backlog in several goes.
+                None => match timeout(DRAIN_PAUSE_MAX, link.next()).await {
+                    Ok(event) => event,
+                    Err(_) => break,
+                },
+            };
             if let Event::Delivered(deliveries) = &event {
                 backlog = backlog.saturating_sub(deliveries.len());
             }
