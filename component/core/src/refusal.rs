@@ -113,7 +113,7 @@ impl Refusal {
             Self::NotYet => {
                 "this replica has not yet seen what dayfly-after names; try again, here or elsewhere".into()
             }
-            Self::Busy => "too many writes wait for the broker; try again later".into(),
+            Self::Busy => "too many writes wait for the broker, or its log for a snapshot; try again later".into(),
             Self::StoreFull => "the store is full; delete keys or run replicas with a larger store".into(),
             Self::InBatch(index, inner) => format!("operation {index}: {}", inner.message()),
         }

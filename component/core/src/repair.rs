@@ -31,6 +31,8 @@ const GAPS_MAX: usize = 2_000;
 /// How long a session waits for a piece, at first and at most.
 const PATIENCE_MS: u64 = 1_000;
 const PATIENCE_MAX_MS: u64 = 8_000;
+/// How long after a freeze a session waits for what its inbox brings before it asks again.
+const DRAIN_MS: u64 = 250;
 /// A session that nobody answered so many times in a row is given up; a difference that remains starts a new one.
 const TRIES_MAX: u32 = 5;
 /// How many times a newcomer waits for those who said that they have the database.
@@ -224,8 +226,8 @@ impl Repair {
     /// A newcomer that wakes asks for the database; an unfinished session goes on at once.
     pub fn wake(&mut self, turn: &mut Turn<'_>, store: &Store) {
         if self.complete || self.wants_replay || !self.is_idle() {
-            // What the peers knew of us may have frozen with us: ask again now.
-            self.sessions.iter_mut().for_each(|session| session.renew_at = turn.now);
+            // What was asked before the freeze may have been answered, and wait in the inbox. What was not is asked again.
+            self.sessions.iter_mut().for_each(|session| session.renew_at = turn.now.plus_ms(DRAIN_MS));
             return;
         }
         self.give_up_at = Some(turn.now.plus_ms(self.bounds.bootstrap_ms));
@@ -233,6 +235,13 @@ impl Repair {
         let kind = if store.is_empty() { Kind::Fetch } else { Kind::Sketch };
         self.open(kind, Ranges::all(), None, turn);
         self.sessions.iter_mut().for_each(|session| session.members = true);
+    }
+
+    /// Nothing was heard for a while, and nothing could be: answers may wait in the inbox. They are taken in before anything
+    /// is asked again.
+    pub fn stood_still(&mut self, now: Timestamp) {
+        let drained_at = now.plus_ms(DRAIN_MS);
+        self.sessions.iter_mut().for_each(|session| session.renew_at = session.renew_at.max(drained_at));
     }
 
     /// Whether a difference was noticed that may have to be looked into.
@@ -245,9 +254,15 @@ impl Repair {
         self.suspicion.suspect(peer, turn);
     }
 
-    /// A peer's root equals ours.
-    pub fn agree(&mut self, peer: &str) {
+    /// A peer's root equals ours; `complete`: and it has the whole database. So whatever was asked for is here.
+    pub fn agree(&mut self, peer: &str, complete: bool) {
         self.suspicion.agree(peer);
+        if complete && !self.complete {
+            self.sessions.clear();
+            self.backlog.clear();
+            self.is_partial = false;
+            self.finish_bootstrap();
+        }
     }
 
     /// A member's inbox is gone: ask somebody else, now. Its news are gone with it, and others may have others.
@@ -442,13 +457,13 @@ impl Repair {
             // Whatever else was asked for is here as well.
             self.sessions.clear();
             self.backlog.clear();
-            self.agree(reply.from);
             self.is_partial = false;
-            if reply.complete {
-                self.finish_bootstrap();
-            }
+            self.agree(reply.from, reply.complete);
             return Some((reply.from.to_owned(), reply.root));
         }
+        // While pieces come, those of other sessions may wait behind them on a thin line: asking again would lengthen the queue.
+        let patient_until = turn.now.plus_ms(PATIENCE_MS);
+        self.sessions.iter_mut().for_each(|session| session.renew_at = session.renew_at.max(patient_until));
         let session = &mut self.sessions[at];
         session.useful |= reply.changed;
         let source = (reply.from.to_owned(), reply.root);

@@ -23,6 +23,8 @@ use crate::time::{Timestamp, Turn};
 
 /// How long after its last frame of writes a replica tells its root once more, so that a peer that missed the frame notices.
 const CLOSING_BEAT_MS: u64 = 500;
+/// After a longer pause between calls a replica takes in what its inbox has before it asks anything again.
+const STILL_MS: u64 = 1_000;
 /// How long after waking a replica tells its root: time to drain its inbox, and less than a repair of the others waits.
 const WAKE_BEAT_MS: u64 = 250;
 /// A writer id is used no longer than this, so that its era says when it wrote.
@@ -315,6 +317,9 @@ impl Replica {
         let pause_ms = turn.now.since_ms(self.last_call);
         self.last_call = turn.now;
         if pause_ms <= self.config.retention_ms {
+            if pause_ms > STILL_MS {
+                self.repair.stood_still(turn.now);
+            }
             return false;
         }
         self.incarnation = turn.now.0.max(self.incarnation + 1);

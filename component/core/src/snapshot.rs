@@ -13,12 +13,13 @@ use crate::time::{Timestamp, Turn};
 
 /// Pieces that are with the broker and not confirmed, at most.
 const UNSETTLED_MAX: usize = 8;
-/// A snapshot is due when the log has grown by this part of its bound since the last one.
+/// A snapshot is due when the log has grown by a quarter of its bound since the last one; when by half, it is urgent.
 const DUE_PART: u64 = 4;
-/// Who sees that a snapshot is due waits for up to so long whether another asks first.
-const ASK_MAX_MS: u64 = 5_000;
+const URGENT_PART: u64 = 2;
+/// Who sees that a snapshot is due waits for up to so long whether another asks first, unless it is urgent.
+const ASK_MAX_MS: u64 = 1_000;
 /// How soon it asks again if nothing came of it.
-const ASK_AGAIN_MS: u64 = 60_000;
+const ASK_AGAIN_MS: u64 = 10_000;
 /// How long writing pauses after the broker refused a piece.
 const RETRY_MS: u64 = 1_000;
 
@@ -88,6 +89,12 @@ impl Log {
         self.bound_bytes > 0 && self.mark.bytes > self.bound_bytes / DUE_PART
     }
 
+    /// Whether writes have to wait for a snapshot: the broker might else forget what none covers. At three quarters of the
+    /// bound; the rest is for what is under way and for the snapshot itself.
+    pub fn is_full(&self) -> bool {
+        self.bound_bytes > 0 && self.mark.bytes > self.bound_bytes / 4 * 3
+    }
+
     /// When [`Self::asks`] or [`Self::next_piece`] has something to do.
     pub fn due(&self) -> Option<Timestamp> {
         let can_go_on = |writing: &Writing| writing.unsettled.len() < UNSETTLED_MAX && !writing.rest.is_empty();
@@ -105,8 +112,10 @@ impl Log {
         }
         match self.ask_at {
             None => {
-                self.ask_at = Some(turn.now.plus_ms((turn.chance)() % ASK_MAX_MS));
-                false
+                let is_urgent = self.mark.bytes > self.bound_bytes / URGENT_PART;
+                let wait_ms = if is_urgent { ASK_AGAIN_MS } else { (turn.chance)() % ASK_MAX_MS };
+                self.ask_at = Some(turn.now.plus_ms(wait_ms));
+                is_urgent
             }
             Some(at) if at <= turn.now => {
                 self.ask_at = Some(turn.now.plus_ms(ASK_AGAIN_MS));
@@ -224,6 +233,18 @@ mod tests {
         assert!(!at(8, |turn| log.asks(turn)));
         log.merge(LogMark { snapshot: 5, bytes: 0 });
         assert_eq!(log.due(), None, "another has written one");
+    }
+
+    #[test]
+    fn an_urgent_one_is_asked_for_at_once_and_writes_wait_before_the_log_forgets() {
+        let mut log = Log::new(BOUND);
+        log.grow(2 * DUE + 1);
+        assert!(at(0, |turn| log.asks(turn)));
+        assert!(!log.is_full());
+        log.grow(DUE);
+        assert!(log.is_full());
+        log.merge(LogMark { snapshot: 5, bytes: 0 });
+        assert!(!log.is_full(), "a snapshot makes room");
     }
 
     #[test]

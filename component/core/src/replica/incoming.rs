@@ -149,7 +149,7 @@ impl Replica {
     pub(super) fn compare(&mut self, from: &str, complete: bool, root: Digest, turn: &mut Turn<'_>) {
         if root == self.store.root() {
             self.members.include(from, root);
-            self.repair.agree(from);
+            self.repair.agree(from, complete);
         } else if (complete || !self.repair.is_complete())
             && self.members.get(from).is_none_or(|member| member.included != Some(root))
         {

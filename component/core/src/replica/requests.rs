@@ -80,7 +80,7 @@ impl Replica {
         frames: &mut Vec<Outgoing>,
         turn: &mut Turn<'_>,
     ) -> Result<(Answer, Option<FrameId>), Refusal> {
-        if self.outbox.is_busy() {
+        if self.outbox.is_busy() || self.log.is_full() {
             return Err(Refusal::Busy);
         }
         let writer = self.own_writer(turn);
