@@ -20,7 +20,13 @@ pub fn start(values: &Values, level: LevelFilter) {
     });
     // What others log of their inner life is of use only to those who ask for everything.
     let others = if level == LevelFilter::TRACE { level } else { level.min(LevelFilter::ERROR) };
-    let targets = Targets::new().with_default(others).with_target("dayfly", level).with_target("dayfly_engine", level);
+    // What it calls an error is a link that broke, which the replica tells and mends.
+    let amqp = if level == LevelFilter::TRACE { level } else { LevelFilter::OFF };
+    let targets = Targets::new()
+        .with_default(others)
+        .with_target("lapin", amqp)
+        .with_target("dayfly", level)
+        .with_target("dayfly_engine", level);
     let registry = tracing_subscriber::registry().with(targets);
     if values.text(&LOG_FORMAT) == "json" {
         registry.with(fmt::layer().json().flatten_event(true).with_writer(io::stderr)).init();
