@@ -65,7 +65,7 @@ pub struct Extent {
     pub spaced: usize,
     /// How long the load is measured, after its warm-up.
     pub load: Duration,
-    /// How long one waits for a cluster that has nothing left to do.
+    /// How long one waits, after the load, for a cluster that has nothing left to do.
     pub rest_max: Duration,
 }
 
@@ -78,12 +78,12 @@ impl Extent {
         load: Duration::from_secs(5),
         rest_max: Duration::from_secs(8),
     };
-    /// Six cases in about one minute, to see whether all works.
+    /// Six cases in less than one minute, to see whether all works.
     pub const QUICK: Self = Self {
         writes_max: 30,
-        latency: Duration::from_secs(2),
+        latency: Duration::from_millis(1_500),
         spaced: 1,
         load: Duration::from_millis(1_500),
-        rest_max: Duration::from_secs(3),
+        rest_max: Duration::from_secs(2),
     };
 }

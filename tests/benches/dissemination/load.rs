@@ -26,7 +26,9 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(30);
 struct Seen {
     confirmed: u64,
     refused: u64,
-    /// The times of the confirmed ones after the warm-up.
+    /// How many were confirmed after the warm-up and before the end.
+    measured: u64,
+    /// The times of the confirmed ones that were begun after the warm-up, answered late or not.
     times: Vec<Duration>,
 }
 
@@ -56,6 +58,7 @@ pub async fn measure(cluster: &Cluster, extent: Extent) -> Result<Load> {
         let client = client??;
         seen.confirmed += client.confirmed;
         seen.refused += client.refused;
+        seen.measured += client.measured;
         seen.times.extend(client.times);
     }
     let waiting = cluster.waiting();
@@ -65,7 +68,7 @@ pub async fn measure(cluster: &Cluster, extent: Extent) -> Result<Load> {
     let totals = cluster.totals().await?.since(before);
     Ok(Load {
         clients: count,
-        confirmed_a_second: a_second(seen.times.len() as u64, measured),
+        confirmed_a_second: a_second(seen.measured, measured),
         to_confirmed: Spread::of(seen.times),
         catch_up_s: catch_up.map(|time| time.as_secs_f64()),
         rest_s: rest.map(|time| time.as_secs_f64()),
@@ -91,9 +94,13 @@ async fn write_on(replica: Replica, key: String, warm_at: Instant, over: Arc<Ato
             continue;
         }
         seen.confirmed += 1;
-        // What was answered after the end counts as confirmed, and not for the rate.
-        if begun >= warm_at && !over.load(Ordering::Relaxed) {
-            seen.times.push(begun.elapsed());
+        let answered = Instant::now();
+        if answered >= warm_at && !over.load(Ordering::Relaxed) {
+            seen.measured += 1;
+        }
+        // Those that the end has overtaken as well: they are the slow ones.
+        if begun >= warm_at {
+            seen.times.push(answered - begun);
         }
     }
     Ok(seen)

@@ -19,7 +19,7 @@ mod sight;
 mod spread;
 mod table;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
@@ -34,6 +34,8 @@ use crate::measured::{Cost, Measured, Trouble};
 const URL_VARIABLE: &str = "DAYFLY_TEST_BROKER";
 /// How many replicas.
 const SIZES: [usize; 3] = [8, 32, 128];
+/// How long a cluster may take to have nothing left to do that has nothing to do but one write.
+const CALM_MAX: Duration = Duration::from_secs(15);
 /// The sequence of writers is the same in each run.
 const SEED: u64 = 1;
 
@@ -163,7 +165,7 @@ async fn measure(url: &str, case: Case, extent: Extent) -> Result<Measured> {
 
 /// Counts what follows from a write that comes alone, until nobody has anything left to do. None if they always have.
 async fn count_spaced(cluster: &Cluster, extent: Extent) -> Result<Option<Cost>> {
-    if cluster.rest(extent.rest_max).await.is_none() {
+    if cluster.rest(CALM_MAX).await.is_none() {
         return Ok(None);
     }
     let before = cluster.totals().await?;
@@ -171,7 +173,7 @@ async fn count_spaced(cluster: &Cluster, extent: Extent) -> Result<Option<Cost>>
         let replica = &cluster.replicas[number % cluster.replicas.len()];
         let answer = write(replica, "alone", &format!("alone-{number:010}")).await?;
         ensure!(answer.status == 200, "a write was refused: {}", String::from_utf8_lossy(&answer.body));
-        if cluster.rest(extent.rest_max).await.is_none() {
+        if cluster.rest(CALM_MAX).await.is_none() {
             return Ok(None);
         }
     }

@@ -52,7 +52,7 @@ impl Cost {
 pub struct Load {
     /// How many clients wrote, each one write at a time.
     pub clients: usize,
-    /// Confirmed writes a second, after the warm-up.
+    /// Confirmed writes a second, after the warm-up and before the end.
     pub confirmed_a_second: f64,
     /// From the request to its answer, after the warm-up.
     pub to_confirmed: Option<Spread>,

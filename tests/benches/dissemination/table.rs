@@ -5,6 +5,9 @@ use std::fmt::Write;
 use crate::measured::{Cost, Measured, Trouble};
 use crate::spread::Spread;
 
+/// What of a cost a line shows.
+type Quantity = (&'static str, fn(Cost) -> f64);
+
 const LABEL_WIDTH: usize = 37;
 const COLUMN_WIDTH: usize = 9;
 
@@ -70,7 +73,7 @@ impl Table<'_> {
     }
 
     fn cost(&mut self, cost: impl Fn(&Measured) -> Option<Cost>) {
-        let quantities: [(&str, fn(Cost) -> f64); 5] = [
+        let quantities: [Quantity; 5] = [
             ("  messages published a write", |cost| cost.published),
             ("  messages delivered a write", |cost| cost.delivered),
             ("  bytes published a write", |cost| cost.published_bytes),
