@@ -2,6 +2,7 @@
 //! it says in one line what to install.
 
 mod artifact;
+mod bench;
 mod command;
 mod component;
 mod debian;
@@ -85,10 +86,18 @@ enum Task {
         #[arg(long, default_value_t = rabbitmq::PORT)]
         port: u16,
     },
-    /// Run the benchmarks, natively and through the component.
+    /// Run the benchmarks: of operations, natively and through the component, and of dissemination over RabbitMQ.
     Bench {
-        /// Only benchmarks whose name contains this.
+        /// Only benchmarks whose name contains this. Those over a RabbitMQ, which is started for them, are run if it
+        /// begins with "dissemination", as in `dissemination/direct/8`; the others if it does not; all without it.
+        #[arg(verbatim_doc_comment)]
         filter: Option<String>,
+        /// Measure less, in less time.
+        #[arg(long)]
+        quick: bool,
+        /// Print what was measured over RabbitMQ as JSON, and run nothing else.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -115,7 +124,9 @@ fn run(Arguments { toolchain, task }: Arguments) -> Result<ExitCode> {
         Task::Test { bless } => return Ok(Suite::new(&workspace, toolchain, bless).run()),
         Task::Mutations { filter } => mutations::check(&workspace, filter.as_deref())?,
         Task::Rabbitmq { port } => RabbitMq::run_in_foreground(&workspace, port)?,
-        Task::Bench { filter } => Program::bench(&workspace, &build_component()?, filter.as_deref())?,
+        Task::Bench { filter, quick, json } => {
+            bench::run(&workspace, &build_component()?, &bench::Choice { filter, quick, json })?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

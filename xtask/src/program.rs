@@ -1,4 +1,4 @@
-//! The program `dayfly`, which carries the component inside, and the benches that measure the component.
+//! The program `dayfly`, which carries the component inside, and cargo for all that contains wasmtime.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -32,13 +32,6 @@ impl Program {
     pub fn become_cluster(self, arguments: &[OsString]) -> Error {
         let error = Command::new(&self.path).arg("up").args(arguments).exec();
         Err::<(), _>(error).with_context(|| format!("cannot run {}", self.path.display())).unwrap_err()
-    }
-
-    /// Runs the benches whose names contain `filter`.
-    pub fn bench(workspace: &Workspace, component: &Component, filter: Option<&str>) -> Result<()> {
-        let mut bench = cargo_on_hosts(workspace, component, "bench");
-        bench.args(["--bench", "*"]).args(filter.map(|filter| ["--", filter]).into_iter().flatten());
-        command::run(&mut bench)
     }
 }
 

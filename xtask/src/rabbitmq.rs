@@ -53,7 +53,19 @@ impl RabbitMq {
     /// # Errors
     /// Says what to install, or why it did not start.
     pub fn start_for_tests(workspace: &Workspace) -> Result<Self> {
-        let folder = workspace.target.join("rabbitmq-tests");
+        Self::start_anew(workspace, "rabbitmq-tests")
+    }
+
+    /// The same for benches, which may run while tests do.
+    ///
+    /// # Errors
+    /// As [`Self::start_for_tests`].
+    pub fn start_for_benches(workspace: &Workspace) -> Result<Self> {
+        Self::start_anew(workspace, "rabbitmq-benches")
+    }
+
+    fn start_anew(workspace: &Workspace, folder: &str) -> Result<Self> {
+        let folder = workspace.target.join(folder);
         if folder.exists() {
             fs::remove_dir_all(&folder).with_context(|| format!("cannot clear {}", workspace.shown(&folder)))?;
         }
