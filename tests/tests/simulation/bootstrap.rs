@@ -9,6 +9,7 @@ use dayfly_core::dot::{Dot, Era, Seq};
 use dayfly_core::frame::{Answer, Body, Frame};
 use dayfly_core::intervals::DotSet;
 use dayfly_core::member::Record;
+use dayfly_core::snapshot::LogMark;
 use dayfly_core::store::{Range, Ranges};
 use dayfly_tests::life::CoreMaker;
 use dayfly_tests::simulation::client::write_request;
@@ -276,6 +277,7 @@ fn what_a_lost_server_said_is_gone_is_not_told_to_others_that_have_it() {
         },
         complete: true,
         root: store.root(),
+        log: LogMark::default(),
         body: Body::Answer(Answer {
             session: 0,
             covers: Range::ALL,
