@@ -193,6 +193,12 @@ impl Life for TwinLife {
         same("load", &loaded, &self.twin.load(now, chunk)?)?;
         Ok(loaded)
     }
+
+    fn replay(&mut self, now: Timestamp, bodies: &[Vec<u8>], end: bool) -> Result<Effects> {
+        let borrowed: Vec<&[u8]> = bodies.iter().map(Vec::as_slice).collect();
+        let on_core = |twin: &mut dyn Life| twin.replay(now, bodies, end);
+        self.effects("replay", now, |instance| instance.replay(&borrowed, end), on_core)
+    }
 }
 
 /// A configuration in the engine's words.

@@ -34,6 +34,8 @@ pub trait Life {
     fn save(&mut self, now: Timestamp, since: u64) -> Result<Saved>;
     /// `checkpoint.load`; the inner error is the part's refusal.
     fn load(&mut self, now: Timestamp, chunk: &[u8]) -> Result<Result<Effects, String>>;
+    /// `checkpoint.replay`.
+    fn replay(&mut self, now: Timestamp, bodies: &[Vec<u8>], end: bool) -> Result<Effects>;
 
     /// The replica's state, where there is a way to look into it.
     fn store(&self) -> Option<&Store> {
@@ -123,5 +125,9 @@ impl Life for CoreLife {
 
     fn load(&mut self, now: Timestamp, chunk: &[u8]) -> Result<Result<Effects, String>> {
         Ok(self.call(now, |replica, turn| replica.load(chunk, turn)).map_err(|refusal| refusal.to_string()))
+    }
+
+    fn replay(&mut self, now: Timestamp, bodies: &[Vec<u8>], end: bool) -> Result<Effects> {
+        Ok(self.call(now, |replica, turn| replica.replay(bodies, end, turn)))
     }
 }

@@ -31,6 +31,7 @@ pub mod node;
 pub mod plan;
 pub mod platform;
 pub mod run;
+pub mod shares;
 pub mod stock;
 mod summary;
 pub mod tap;

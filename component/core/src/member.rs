@@ -165,6 +165,13 @@ impl Members {
         }
     }
 
+    /// A member is to be asked, though all that it had may be here.
+    pub fn exclude(&mut self, name: &str) {
+        if let Some(member) = self.table.get_mut(name) {
+            member.included = None;
+        }
+    }
+
     /// A member does not answer: what it may know cannot be had until it is heard again.
     pub fn silence(&mut self, name: &str) {
         if let Some(member) = self.table.get_mut(name) {

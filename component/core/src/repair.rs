@@ -399,7 +399,8 @@ impl Repair {
         }
         self.sessions.clear();
         self.backlog.clear();
-        if self.bounds.has_log && !self.was_served {
+        if self.bounds.has_log {
+            // Also one that was served a part: whoever has the rest may be dead.
             self.wants_replay = true;
         } else {
             self.finish_bootstrap();

@@ -51,6 +51,8 @@ pub struct Replica {
     has_left: bool,
     /// The time of the last call. After a pause longer than the retention the replica starts anew.
     last_call: Timestamp,
+    /// Whether repair has brought something since it last ended.
+    has_gained: bool,
     /// When to tell the root once more.
     beat_at: Option<Timestamp>,
     /// Whether it has told since that it has the whole database: till then nobody compares with its root.
@@ -124,6 +126,7 @@ impl Replica {
             is_awake: false,
             has_left: false,
             last_call: turn.now,
+            has_gained: false,
             beat_at: None,
             has_told_complete: config.bootstrap_ms == 0,
             to_redo: Vec::new(),
@@ -376,6 +379,13 @@ impl Replica {
             }
             if self.repair.is_complete() && !self.to_redo.is_empty() {
                 self.redo(frames, turn);
+            }
+        }
+        if self.has_gained && self.repair.is_idle() {
+            self.has_gained = false;
+            if self.is_awake && self.is_combining(turn.now) {
+                // Nobody but the combiner hears whose root differs, and it has told its own before it knew what differed.
+                self.beat_at = Some(turn.now.plus_ms(CLOSING_BEAT_MS));
             }
         }
         if self.is_awake && self.repair.is_complete() && !self.has_told_complete {

@@ -45,6 +45,10 @@ impl Cluster<'_> {
             is_polling: false,
             outstanding: BTreeMap::new(),
             late: Vec::new(),
+            received: 0,
+            taken: Default::default(),
+            wants_replay: false,
+            replaying: None,
             saved: 0,
         });
         if let Some(witness) = &mut self.witness {
@@ -84,6 +88,7 @@ impl Cluster<'_> {
         self.announced.entry(announced).or_default().insert(until.0);
         self.absorb(id, &effects)?;
         self.schedule(lease_ms, Event::PeriodEnd(id, period));
+        self.broker.consume_for_combiner(id);
         self.expect_poll(id);
         self.expect_pump(id);
         Ok(effects)
@@ -102,6 +107,7 @@ impl Cluster<'_> {
         let effects = self.call(id, "suspend", |life, now| life.suspend(now))?;
         self.nodes[id.0].phase = Phase::Ending;
         self.nodes[id.0].period += 1;
+        self.stop_combining(id);
         self.absorb(id, &effects)
     }
 
@@ -113,6 +119,7 @@ impl Cluster<'_> {
         node.phase = Phase::Ending;
         node.leaves = true;
         node.period += 1;
+        self.stop_combining(id);
         self.absorb(id, &effects)
     }
 
@@ -121,6 +128,7 @@ impl Cluster<'_> {
         for body in bodies {
             self.tell(|| format!("{} receives {}", self.node(id).name, summary(body, &self.plan.config.cluster)));
         }
+        self.nodes[id.0].received += bodies.len() as u64;
         let effects = self.call(id, "receive", |life, now| life.receive(now, bodies))?;
         self.watch_anew(id, &effects);
         self.watch(id, |witness, scene| witness.received(scene, bodies))?;
@@ -137,6 +145,15 @@ impl Cluster<'_> {
         for receipt in receipts.iter().filter(|receipt| receipt.verdict == Verdict::Confirmed) {
             self.answer_clients(id, receipt.id);
         }
+        self.absorb_watched(id, &effects)
+    }
+
+    /// Hands bodies of the log to a node.
+    pub fn replay(&mut self, id: NodeId, bodies: &[Vec<u8>], end: bool) -> Result<()> {
+        self.tell(|| format!("{} reads {} messages of the log, end {end}", self.node(id).name, bodies.len()));
+        let effects = self.call(id, "replay", |life, now| life.replay(now, bodies, end))?;
+        self.watch_anew(id, &effects);
+        self.watch(id, |witness, scene| witness.replayed(scene, bodies))?;
         self.absorb_watched(id, &effects)
     }
 

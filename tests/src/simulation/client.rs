@@ -279,7 +279,7 @@ impl Cluster<'_> {
     fn is_gentle(&self) -> bool {
         let plan = &self.plan;
         let is_orderly = plan.loss == 0 && plan.lateness == 0 && plan.failure == 0 && self.broker.overflowed == 0;
-        is_orderly && !plan.kills && !plan.checkpoints
+        is_orderly && !plan.kills && !plan.checkpoints && !plan.combines()
     }
 
     fn list_keys(&mut self, id: NodeId) -> Result<()> {

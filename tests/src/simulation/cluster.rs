@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use anyhow::Result;
 use dayfly_core::effect::{Frame, Receipt, Route};
+use dayfly_core::snapshot::LogMark;
 
 use super::broker::{Broker, Message};
 use super::client::Client;
@@ -24,6 +25,8 @@ pub enum Event {
     ArriveForAnyone(Message),
     /// A node's host takes messages out of the inbox.
     Poll(NodeId),
+    /// A node's host reads the next messages of the log.
+    Replay(NodeId),
     /// A node's host publishes a frame.
     Pump(NodeId),
     /// The broker answers a publish.
@@ -100,6 +103,14 @@ pub struct Cluster<'m> {
     pub checkpoint: BTreeMap<String, Vec<Vec<u8>>>,
     /// Until when each incarnation of a name ever said that it is awake.
     pub announced: BTreeMap<(String, u64), BTreeSet<u64>>,
+    /// How much is new in the log, as the latest frame has it.
+    pub log_mark: LogMark,
+    /// Whether the next frame to everyone stands for a lot of frames in the log.
+    pub(super) is_log_to_fill: bool,
+    /// How many writes there were when all were killed the last time.
+    pub(super) fallen: usize,
+    /// How often all were killed.
+    pub falls: u64,
     /// Whether platform and clients do what comes to their mind.
     pub is_stormy: bool,
     pub(super) owners: BTreeMap<String, NodeId>,
@@ -123,7 +134,7 @@ impl<'m> Cluster<'m> {
         Self {
             now: BEGIN_MS,
             nodes: Vec::new(),
-            broker: Broker::new(plan.inbox_bytes, plan.config.retention_ms),
+            broker: Broker::new(plan.inbox_bytes, plan.config.retention_ms, plan.config.log_bytes),
             chance: Chance::new(seed, "platform"),
             client: Client::new(seed),
             witness: Some(Witness::default()),
@@ -133,6 +144,10 @@ impl<'m> Cluster<'m> {
             published: None,
             checkpoint: BTreeMap::new(),
             announced: BTreeMap::new(),
+            log_mark: LogMark::default(),
+            is_log_to_fill: false,
+            fallen: 0,
+            falls: 0,
             is_stormy: false,
             owners: BTreeMap::new(),
             arrivals: BTreeMap::new(),
@@ -216,6 +231,7 @@ impl<'m> Cluster<'m> {
                 self.dispatch();
             }
             Event::Poll(id) => self.poll(id)?,
+            Event::Replay(id) => self.read_log(id)?,
             Event::Pump(id) => self.pump(id),
             Event::Answer(id, receipt) => self.answer(id, receipt)?,
             Event::Tick(id, order) => {
@@ -249,9 +265,18 @@ impl<'m> Cluster<'m> {
         lasting.map(|message| message.body.clone()).collect()
     }
 
+    /// What the queue `combiner` holds, or has given out without its having been acknowledged.
+    pub fn mail_of_combiner(&self) -> impl Iterator<Item = &Rc<[u8]>> + '_ {
+        let taken = self.nodes.iter().flat_map(|node| &node.taken).map(|(_, body)| body);
+        self.broker.waiting_for_combiner().chain(taken)
+    }
+
     /// Whether no frame is on its way.
     pub fn is_still(&self) -> bool {
         let is_mail = |event: &Event| matches!(event, Event::Arrive(..) | Event::ArriveForAnyone(_) | Event::Poll(_));
-        self.nodes.iter().all(|node| node.outgoing.is_empty()) && !self.events.values().any(is_mail)
+        let is_done = |node: &Node| node.outgoing.is_empty() && (node.taken.is_empty() || !node.lives());
+        self.nodes.iter().all(is_done)
+            && self.broker.waiting_for_combiner().next().is_none()
+            && !self.events.values().any(is_mail)
     }
 }

@@ -4,12 +4,20 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result};
 use dayfly_core::effect::{Effects, Frame, Receipt, Route, Verdict};
+use dayfly_core::frame::Frame as Decoded;
 
 use super::broker::Message;
 use super::cluster::{Cluster, Event, Passing, Published};
 use super::node::{NodeId, Phase};
 use super::summary::summary;
 use super::witness::{Scene, Witness};
+
+/// By so much the log grows when it is filled: a snapshot is due then.
+const FILLER_BYTES: u64 = 5 << 20;
+
+fn decoded(body: &[u8], cluster: &str) -> Decoded {
+    Decoded::decode(body, cluster).expect("replicas publish frames of their cluster")
+}
 
 impl Cluster<'_> {
     pub(super) fn watch(&mut self, id: NodeId, what: impl FnOnce(&mut Witness, Scene<'_>) -> Result<()>) -> Result<()> {
@@ -52,6 +60,16 @@ impl Cluster<'_> {
             let name = node.name.clone();
             self.broker.declare(&name);
             self.tell(|| format!("{name} has started anew"));
+            self.requeue(id);
+        }
+        self.acknowledge(id, effects.done_with)?;
+        let span = self.broker.log_span();
+        let node = &mut self.nodes[id.0];
+        node.wants_replay = effects.replay;
+        if effects.replay && node.replaying.is_none() {
+            node.replaying = Some(span);
+            let after_ms = 1 + self.chance.below(20);
+            self.schedule(after_ms, Event::Replay(id));
         }
         let node = &mut self.nodes[id.0];
         node.outgoing.extend(effects.frames.iter().cloned());
@@ -89,7 +107,8 @@ impl Cluster<'_> {
 
     pub(super) fn expect_poll(&mut self, id: NodeId) {
         let node = &mut self.nodes[id.0];
-        if !node.is_polling && node.phase == Phase::Awake && self.broker.has_mail(&node.name) {
+        let combines = self.broker.combiner() == Some(id) && self.broker.waiting_for_combiner().next().is_some();
+        if !node.is_polling && node.phase == Phase::Awake && (combines || self.broker.has_mail(&node.name)) {
             node.is_polling = true;
             let after_ms = self.chance.below(3);
             self.schedule(after_ms, Event::Poll(id));
@@ -103,12 +122,81 @@ impl Cluster<'_> {
         }
         let most = 1 + self.chance.below(self.plan.batch);
         let taken = self.broker.take(&self.nodes[id.0].name, most, self.now);
-        let bodies: Vec<Vec<u8>> = taken.iter().map(|message| message.body.to_vec()).collect();
+        let mut bodies: Vec<Vec<u8>> = taken.iter().map(|message| message.body.to_vec()).collect();
+        if self.broker.combiner() == Some(id) && self.broker.waiting_for_combiner().next().is_some() {
+            self.take_for_combiner(id, most, &mut bodies);
+        }
         if !bodies.is_empty() {
             self.receive(id, &bodies)?;
         }
         self.expect_poll(id);
         Ok(())
+    }
+
+    /// Adds messages of the queue `combiner` to what a node receives next: before the others or after them.
+    fn take_for_combiner(&mut self, id: NodeId, most: u64, bodies: &mut Vec<Vec<u8>>) {
+        let taken = self.broker.take_for_combiner(most);
+        let are_first = self.happens(500);
+        let node = &mut self.nodes[id.0];
+        let before = node.received + if are_first { 0 } else { bodies.len() as u64 };
+        node.taken.extend((before + 1..).zip(taken.iter().cloned()));
+        let at = if are_first { 0 } else { bodies.len() };
+        bodies.splice(at..at, taken.iter().map(|body| body.to_vec()));
+    }
+
+    /// The host acknowledges the messages of the queue `combiner` that the node is done with.
+    fn acknowledge(&mut self, id: NodeId, done_with: u64) -> Result<()> {
+        let node = &mut self.nodes[id.0];
+        while let Some((_, body)) = node.taken.pop_front_if(|(number, _)| *number <= done_with) {
+            if let Some(witness) = &self.witness {
+                witness.acknowledged(&body, &self.plan.config.cluster).with_context(|| format!("node {}", id.0))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a node took of the queue `combiner` and has not acknowledged goes to its successor.
+    pub(super) fn requeue(&mut self, id: NodeId) {
+        let taken = std::mem::take(&mut self.nodes[id.0].taken);
+        self.broker.requeue(taken.into_iter().map(|(_, body)| body));
+        if let Some(combiner) = self.broker.combiner() {
+            self.expect_poll(combiner);
+        }
+    }
+
+    /// A node takes no further messages of the queue `combiner`; another may.
+    pub(super) fn stop_combining(&mut self, id: NodeId) {
+        self.broker.stop_combining(id);
+        if let Some(combiner) = self.broker.combiner() {
+            self.expect_poll(combiner);
+        }
+    }
+
+    /// A node's link to the broker is gone.
+    pub(super) fn detach(&mut self, id: NodeId) {
+        self.stop_combining(id);
+        self.requeue(id);
+        self.nodes[id.0].replaying = None;
+    }
+
+    /// A node's host hands it what comes next in the log.
+    pub(super) fn read_log(&mut self, id: NodeId) -> Result<()> {
+        let node = &mut self.nodes[id.0];
+        if node.phase != Phase::Awake || !node.wants_replay {
+            node.replaying = None;
+        }
+        let Some(span) = node.replaying.take() else { return Ok(()) };
+        let most = 1 + self.chance.below(self.plan.batch) as usize;
+        let read = self.broker.read_log(span.start, most);
+        let bodies: Vec<Vec<u8>> = read.iter().map(|body| body.to_vec()).collect();
+        let rest = span.start + most..span.end;
+        let is_end = rest.is_empty();
+        if !is_end {
+            self.nodes[id.0].replaying = Some(rest);
+            let after_ms = self.chance.below(3);
+            self.schedule(after_ms, Event::Replay(id));
+        }
+        self.replay(id, &bodies, is_end)
     }
 
     // --- the broker ---
@@ -140,6 +228,7 @@ impl Cluster<'_> {
         // A connection that broke may have carried the frame before.
         if !is_refused && (!fails || self.happens(500)) {
             let expires = frame.ttl_ms.map(|ttl_ms| self.now + u64::from(ttl_ms));
+            let body = self.log_it(&frame.route, body);
             let message = Message { body, expires };
             match &frame.route {
                 Route::Everyone => {
@@ -150,14 +239,47 @@ impl Cluster<'_> {
                 Route::One(name) if self.broker.has(name, self.now) => self.pass(id, Some(name.clone()), &message),
                 Route::One(_) => verdict = if fails { Verdict::Failed } else { Verdict::Unroutable },
                 Route::Anyone => self.pass(id, None, &message),
-                // No replica serves it in this version; the broker keeps it.
-                Route::Combiner | Route::Log => {}
+                Route::Combiner => {
+                    // This queue keeps what it has taken.
+                    let copies = if self.happens(self.plan.duplication) { 2 } else { 1 };
+                    (0..copies).for_each(|_| self.broker.store_for_combiner(message.body.clone()));
+                    if let Some(combiner) = self.broker.combiner() {
+                        self.expect_poll(combiner);
+                    }
+                }
+                Route::Log => {}
             }
         }
         let receipt = Receipt { id: frame.id, verdict };
         self.nodes[id.0].outstanding.insert(frame.id, ());
         let after_ms = 1 + self.chance.below(self.plan.confirm_ms);
         self.schedule(after_ms, Event::Answer(id, receipt));
+    }
+
+    /// Lets the log have what belongs into it, and takes note of how much the replicas believe to be new in it. Gives the
+    /// body as it goes on: where the log is to be filled, with a mark that says so.
+    fn log_it(&mut self, route: &Route, body: Rc<[u8]>) -> Rc<[u8]> {
+        if self.broker.log_bytes == 0 {
+            return body;
+        }
+        let mut frame = decoded(&body, &self.plan.config.cluster);
+        // One that knows of an older snapshot than others do would let nobody notice that the log grows.
+        let knows_most = frame.log.snapshot >= self.log_mark.snapshot;
+        if *route == Route::Everyone && knows_most && std::mem::take(&mut self.is_log_to_fill) {
+            self.broker.fill_log(FILLER_BYTES);
+            frame.log.bytes += FILLER_BYTES;
+        }
+        self.log_mark = self.log_mark.max(frame.log);
+        let body: Rc<[u8]> = frame.encode(&self.plan.config.cluster).into();
+        if matches!(route, Route::Everyone | Route::Log) {
+            self.broker.append(body.clone());
+        }
+        body
+    }
+
+    /// Lets the log grow as if a lot had been written, unless the last time has not yet been covered by a snapshot.
+    pub fn fill_log(&mut self) {
+        self.is_log_to_fill |= self.log_mark.bytes < self.broker.log_bytes / 4;
     }
 
     /// Sends a message on to an inbox, or to anyone; or loses it, or sends it twice.

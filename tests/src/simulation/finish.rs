@@ -42,6 +42,12 @@ pub struct Verdict {
     pub holes: u64,
     /// Writes done again after a long sleep.
     pub redone: u64,
+    /// How often all replicas were killed at once.
+    pub falls: u64,
+    /// Frames of combiners that carried something.
+    pub combined: u64,
+    /// Pieces of snapshots.
+    pub snapshots: u64,
     /// Requests with `dayfly-after` that were answered, that were refused, and that were answered before all that the
     /// named writes dropped was gone.
     pub after: [u64; 3],
@@ -100,6 +106,10 @@ impl Cluster<'_> {
                 }
             }
         }
+        for body in self.mail_of_combiner() {
+            let Ok(frame) = Frame::decode(body, &self.plan.config.cluster) else { continue };
+            chunk_of(&frame.body).into_iter().for_each(|chunk| heritage.join(&witness.model, chunk));
+        }
         Ok(heritage)
     }
 
@@ -152,9 +162,10 @@ impl Cluster<'_> {
         let frames = self.trace.frames;
         let calm_ms = self.calm_down()?;
         let calm_frames = self.trace.frames - frames;
-        let sent = self.trace.frames;
+        self.tap();
         self.run_for(SILENCE_MS)?;
-        let (sent, quiet) = (self.trace.frames - sent, self.is_calm()?);
+        let (sent, quiet) = (self.tapped_but_snapshots(), self.is_calm()?);
+        self.published = None;
         ensure!(sent == 0 && quiet, "after all were quiet, {sent} frames were sent; still calm: {quiet}");
         let mut verdict = Verdict { calm_ms, calm_frames, replicas: self.living().len(), ..Verdict::default() };
         if self.witness.is_some() {
@@ -176,6 +187,11 @@ impl Cluster<'_> {
         ensure!(joined == last, "something that a living replica had is lost");
 
         let history = &witness.history;
+        let fallen = history.writes[..self.fallen].iter().find(|write| write.confirmed && !write.is_known_to(&last));
+        ensure!(fallen.is_none(), "all were killed, and the log did not bring back {fallen:?}");
+        verdict.falls = self.falls;
+        verdict.combined = witness.combined;
+        verdict.snapshots = witness.snapshots;
         verdict.dots = witness.model.len();
         verdict.writes = history.writes.len();
         verdict.redone = witness.redone;

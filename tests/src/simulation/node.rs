@@ -1,6 +1,8 @@
 //! A replica with what its host holds for it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::rc::Rc;
 
 use dayfly_core::config::Config;
 use dayfly_core::effect::{Frame, FrameId, Receipt};
@@ -59,6 +61,14 @@ pub struct Node {
     pub outstanding: BTreeMap<FrameId, ()>,
     /// Outcomes that came while it was frozen.
     pub late: Vec<Receipt>,
+    /// How many bodies were given to `receive` since the start.
+    pub received: u64,
+    /// The messages of the queue `combiner` that are not acknowledged, with their numbers among all that were received.
+    pub taken: VecDeque<(u64, Rc<[u8]>)>,
+    /// Whether it waits for the log.
+    pub wants_replay: bool,
+    /// Which entries of the log are to be read, while it is.
+    pub replaying: Option<Range<usize>>,
     /// The version of the last checkpoint.
     pub saved: u64,
 }

@@ -4,6 +4,9 @@ use dayfly_core::config::Config;
 
 use crate::chance::Chance;
 
+/// The least log that there may be, in bytes.
+const LOG_BYTES: u64 = 16 << 20;
+
 /// Chances are in thousandths, times in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -19,6 +22,10 @@ pub struct Plan {
     pub deletes: bool,
     /// The pause between two deeds of the platform, on average.
     pub platform_ms: u64,
+    /// Whether all are killed at once, now and then; there is a log then.
+    pub falls: bool,
+    /// Whether the log grows by more than the replicas write.
+    pub fills_log: bool,
     /// Whether replicas are killed or leave.
     pub kills: bool,
     /// Whether replicas are frozen.
@@ -65,7 +72,9 @@ impl Plan {
         config.frame_bytes = pick(&[4_096, 4_096, 16_384]) as u32;
         config.repair_bytes = config.frame_bytes * pick(&[1, 3, 16]) as u32;
         config.bootstrap_ms = pick(&[200, 600, 1_500]) as u32;
-        Self {
+        let mut plan = Self {
+            falls: false,
+            fills_log: false,
             founders: pick(&[1, 2, 3, 5]) as usize,
             nodes_max: pick(&[3, 5, 8]) as usize,
             storm_ms: pick(&[5_000, 15_000, 30_000]),
@@ -88,7 +97,18 @@ impl Plan {
             lease_ms: pick(&[1_000, 5_000, 60_000]),
             batch: pick(&[1, 4, 300]),
             config,
+        };
+        // Drawn last, so that these do not change what a seed is like otherwise.
+        if pick(&[0, 0, 1]) == 1 {
+            plan.config.combine_above = pick(&[0, 1, 2, 3]) as u32;
+            plan.config.combine_ms = pick(&[20, 50, 200]) as u32;
         }
+        if pick(&[0, 0, 1]) == 1 {
+            plan.config.log_bytes = LOG_BYTES;
+            plan.falls = plan.kills && pick(&[0, 1]) == 1;
+            plan.fills_log = pick(&[0, 1]) == 1;
+        }
+        plan
     }
 
     /// A cluster without faults, whose replicas are awake throughout.
@@ -100,6 +120,8 @@ impl Plan {
             request_ms: 1_000,
             deletes: false,
             platform_ms: 1_000,
+            falls: false,
+            fills_log: false,
             kills: false,
             freezes: false,
             long_sleeps: false,
@@ -119,9 +141,16 @@ impl Plan {
         }
     }
 
+    /// Whether so many may be awake that what is for everyone goes through the combiner.
+    pub fn combines(&self) -> bool {
+        (self.config.combine_above as usize) < self.nodes_max
+    }
+
     /// The same without faults from now on. Clocks stay as wrong as they are.
     pub fn quieten(&mut self) {
         self.kills = false;
+        self.falls = false;
+        self.fills_log = false;
         self.freezes = false;
         self.jumps = false;
         self.loss = 0;

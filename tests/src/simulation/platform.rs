@@ -2,9 +2,13 @@
 
 use anyhow::{Result, ensure};
 use dayfly_core::effect::{Receipt, Verdict};
+use dayfly_core::frame::Frame;
 
 use super::cluster::{Cluster, Event};
+use super::history::Write;
+use super::model::View;
 use super::node::{NodeId, Phase};
+use super::witness::chunk_of;
 
 impl Cluster<'_> {
     /// Starts the first replicas, and the deeds of platform and clients.
@@ -68,6 +72,16 @@ impl Cluster<'_> {
     pub fn platform_acts(&mut self) -> Result<()> {
         let pause_ms = self.pause(self.plan.platform_ms);
         self.schedule(pause_ms, Event::Platform);
+        if self.plan.fills_log && self.happens(300) {
+            self.fill_log();
+        }
+        if self.plan.falls {
+            if self.living().is_empty() {
+                self.give_birth(false)?;
+            } else if self.happens(60) {
+                return self.fall();
+            }
+        }
         let (awake, living) = (self.in_phase(Phase::Awake), self.living());
         let deed = self.chance.below(12);
         let awake_one = self.pick(&awake);
@@ -166,6 +180,7 @@ impl Cluster<'_> {
         node.phase = Phase::Frozen;
         node.period += 1;
         self.broker.abandon(&node.name, self.now);
+        self.detach(id);
     }
 
     /// A frozen node goes on: with a new invocation, or in the midst of what it did.
@@ -175,6 +190,10 @@ impl Cluster<'_> {
         self.broker.declare(&name);
         let is_suspended = self.node(id).leaves;
         self.nodes[id.0].phase = if is_suspended { Phase::Ending } else { Phase::Awake };
+        if !is_suspended {
+            self.broker.consume_for_combiner(id);
+            self.expect_poll(id);
+        }
         if is_suspended {
             let period = self.node(id).period;
             self.schedule(10, Event::Freeze(id, period));
@@ -211,5 +230,33 @@ impl Cluster<'_> {
         node.phase = Phase::Dead;
         node.outgoing.clear();
         self.broker.abandon(&node.name, self.now);
+        self.detach(id);
+    }
+
+    /// Kills all nodes. What was confirmed is in the log, or still in the queue `combiner`.
+    pub fn fall(&mut self) -> Result<()> {
+        let dying = self.living();
+        dying.iter().for_each(|id| self.kill(*id));
+        let Some(witness) = &self.witness else { return Ok(()) };
+        let mut kept = View::default();
+        let span = self.broker.log_span();
+        let log = self.broker.read_log(span.start, span.len());
+        for body in log.iter().chain(self.mail_of_combiner()) {
+            let frame = Frame::decode(body, &self.plan.config.cluster);
+            let frame = frame.map_err(|refused| anyhow::anyhow!("a logged frame is {refused:?}"))?;
+            chunk_of(&frame.body).into_iter().for_each(|chunk| kept.join(&witness.model, chunk));
+        }
+        let writes = &witness.history.writes;
+        let missing = writes.iter().filter(|write| write.confirmed && !write.is_known_to(&kept));
+        let missing: Vec<_> = missing.collect();
+        // What died earlier with all who had it is in no snapshot, so it may have been trimmed away.
+        let is_common = |write: &Write| dying.iter().all(|id| write.is_known_to(witness.view(id.0)));
+        let due = missing.iter().find(|write| !self.broker.is_trimmed() || is_common(write));
+        ensure!(due.is_none(), "all are dead, and neither the log nor the queue `combiner` has {due:?}");
+        if missing.is_empty() {
+            self.fallen = writes.len();
+        }
+        self.falls += 1;
+        Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dayfly_core::effect::Route;
 use dayfly_core::frame::{Body, Frame};
 
 use super::cluster::{Cluster, Published};
@@ -44,6 +45,23 @@ impl Cluster<'_> {
         let published = self.published.iter().flatten();
         let decoded = |frame: &Published| Frame::decode(&frame.body, &self.plan.config.cluster).expect("frames decode");
         published.map(|frame| (frame, decoded(frame))).collect()
+    }
+
+    /// How many frames were published since [`Self::tap`] that have nothing to do with a snapshot: asking for one, its pieces,
+    /// and from then on the news that it is written.
+    pub fn tapped_but_snapshots(&self) -> usize {
+        let mut is_written = false;
+        let is_other = |(published, frame): &(&Published, Frame)| {
+            is_written |= published.route == Route::Log;
+            match &frame.body {
+                Body::SnapshotDue => false,
+                Body::Beat => !is_written,
+                Body::Share(chunk) | Body::Combined(_, chunk) => !(is_written && chunk.is_empty()),
+                Body::Delta(_) => published.route != Route::Log,
+                Body::Wake | Body::Ask(_) | Body::Answer(_) | Body::Members(_) => true,
+            }
+        };
+        self.tapped().into_iter().filter(is_other).count()
     }
 
     /// Counts the frames of repair that were published since [`Self::tap`]; all, or those of one node's sessions.

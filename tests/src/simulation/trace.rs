@@ -51,6 +51,7 @@ impl Trace {
         self.number(
             u64::from(effects.serve_anyone) | u64::from(effects.quiet) << 1 | u64::from(effects.started_anew) << 2,
         );
+        self.number(effects.done_with << 1 | u64::from(effects.replay));
     }
 
     fn frame(&mut self, frame: &Frame) {

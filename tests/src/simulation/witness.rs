@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail, ensure};
 use dayfly_core::cell::{Cell, DataType};
-use dayfly_core::chunk::Chunk;
+use dayfly_core::chunk::{Chunk, ChunkPart};
 use dayfly_core::config::{Config, FRAME_SLACK_BYTES};
-use dayfly_core::dot::{Dot, WriterId};
-use dayfly_core::effect::{Effects, FrameId, Receipt, Verdict};
+use dayfly_core::dot::{Dot, Seq, WriterId};
+use dayfly_core::effect::{Effects, FrameId, Receipt, Route, Verdict};
 use dayfly_core::frame::{Body, Frame, HEADER_MAX_BYTES};
 use dayfly_core::http::Response;
 use dayfly_core::store::Store;
@@ -15,6 +15,7 @@ use dayfly_core::time::Timestamp;
 
 use super::history::{History, Write};
 use super::model::{Model, View};
+use super::shares::Shares;
 use super::types::{Content, Draft, Operation, UNKNOWN_STAMP};
 use super::value;
 
@@ -36,6 +37,8 @@ struct Mind {
     awaited: BTreeMap<FrameId, Vec<usize>>,
     /// Frames that were emitted.
     emitted: BTreeSet<FrameId>,
+    /// What it gathers as combiner, and what it sent of it.
+    shares: Shares,
     /// Calls since the last full comparison.
     unchecked: u32,
 }
@@ -50,6 +53,12 @@ pub struct Witness {
     minds: Vec<Mind>,
     /// How many writes were done again after a sleep beyond the retention.
     pub redone: u64,
+    /// The dots of shares that were sent on to everyone, confirmed by the broker.
+    told: BTreeSet<Dot>,
+    /// How many frames of combiners carried something.
+    pub combined: u64,
+    /// How many pieces of snapshots were written.
+    pub snapshots: u64,
 }
 
 /// Every so many calls a store checks itself by brute force.
@@ -99,12 +108,19 @@ impl Witness {
         mind.said_dead.clear();
         mind.writer = None;
         mind.awaited.clear();
+        mind.shares = Shares::default();
     }
 
     /// A node received frames; some may be broken.
     pub fn received(&mut self, scene: Scene<'_>, bodies: &[Vec<u8>]) -> Result<()> {
         for body in bodies {
             let Ok(frame) = Frame::decode(body, &scene.config.cluster) else { continue };
+            if let Body::Share(chunk) = &frame.body {
+                let mind = &mut self.minds[scene.node];
+                mind.view.join(&self.model, chunk);
+                mind.shares.add(chunk);
+                continue;
+            }
             if frame.sender.name == scene.name && frame.sender.incarnation == scene.incarnation {
                 continue;
             }
@@ -113,10 +129,35 @@ impl Witness {
             match &frame.body {
                 Body::Delta(chunk) => mind.view.join(&self.model, chunk),
                 Body::Answer(answer) => mind.said_dead.extend(mind.view.join_piece(&self.model, &answer.chunk)),
-                Body::Share(chunk) | Body::Combined(_, chunk) => mind.view.join(&self.model, chunk),
-                Body::Beat | Body::Wake | Body::Ask(_) | Body::Members(_) | Body::SnapshotDue => {}
+                Body::Combined(_, chunk) => mind.view.join(&self.model, chunk),
+                Body::Share(_) | Body::Beat | Body::Wake | Body::Ask(_) | Body::Members(_) | Body::SnapshotDue => {}
             }
         }
+        Ok(())
+    }
+
+    /// A node read bodies of the log.
+    pub fn replayed(&mut self, scene: Scene<'_>, bodies: &[Vec<u8>]) -> Result<()> {
+        for body in bodies {
+            let frame = Frame::decode(body, &scene.config.cluster);
+            let frame = frame.map_err(|refused| anyhow::anyhow!("a logged frame is {refused:?}"))?;
+            match &frame.body {
+                Body::Delta(chunk) | Body::Combined(_, chunk) => {
+                    self.minds[scene.node].view.join(&self.model, chunk);
+                }
+                Body::Beat | Body::Wake => {}
+                other => bail!("{other:?} does not belong into the log"),
+            }
+        }
+        Ok(())
+    }
+
+    /// A message of the queue `combiner` was acknowledged: what it told must have been confirmed for everyone.
+    pub fn acknowledged(&self, body: &[u8], cluster: &str) -> Result<()> {
+        let frame = Frame::decode(body, cluster).map_err(|refused| anyhow::anyhow!("a share is {refused:?}"))?;
+        let Body::Share(chunk) = &frame.body else { return Ok(()) };
+        let untold: Vec<Dot> = spoken(chunk).difference(&self.told).copied().collect();
+        ensure!(untold.is_empty(), "it is done with a share, but {untold:?} are not confirmed for everyone");
         Ok(())
     }
 
@@ -140,6 +181,7 @@ impl Witness {
             let awaited = mind.awaited.remove(&receipt.id);
             if receipt.verdict == Verdict::Confirmed {
                 mind.carried.remove(&receipt.id);
+                self.told.extend(mind.shares.confirmed(receipt.id));
                 for write in awaited.into_iter().flatten() {
                     self.history.writes[write].confirmed = true;
                 }
@@ -313,54 +355,99 @@ impl Witness {
         let decoded = decoded.map_err(|refused| anyhow::anyhow!("it is {refused:?}"))?;
         ensure!(decoded.encode(&scene.config.cluster) == frame.body, "its encoding is not canonical");
         ensure!(HEADER_MAX_BYTES <= bound, "a header is longer than a frame");
-        let mind = &mut self.minds[scene.node];
-        match &decoded.body {
-            Body::Answer(answer) => self.model.check(&answer.chunk)?,
-            Body::Delta(chunk) => {
-                self.model.check(chunk)?;
-                let again = mind.carried.iter().find(|(_, (body, _))| *body == frame.body).map(|(id, _)| *id);
-                let writes = match again {
-                    Some(id) => mind.carried.remove(&id).expect("it was found").1,
-                    None => std::mem::take(&mut mind.burst),
-                };
-                ensure!(!writes.is_empty(), "it carries no write");
-                let mut spoken: BTreeSet<Dot> = BTreeSet::new();
-                for part in &chunk.parts {
-                    let seqs = part.context.iter().flat_map(|(low, high)| low..=high);
-                    spoken.extend(seqs.map(|seq| Dot { writer: part.writer, seq: dayfly_core::dot::Seq(seq) }));
-                }
-                let (carried, waiting): (Vec<usize>, Vec<usize>) =
-                    writes.into_iter().partition(|write| self.history.writes[*write].dots().is_subset(&spoken));
-                let meant: BTreeSet<Dot> =
-                    carried.iter().flat_map(|write| self.history.writes[*write].dots()).collect();
-                // One that was done again may itself have dropped what a piece of an answer had said is dead.
-                let is_extra = |dot: &&Dot| !meant.contains(dot) && !self.model.is_dropped(**dot);
-                let is_right = meant.is_subset(&spoken) && !spoken.iter().any(|dot| is_extra(&dot));
-                ensure!(
-                    meant == spoken || (is_right && self.redone > 0),
-                    "it speaks of {spoken:?}; its writes are of {meant:?}"
-                );
-                mind.burst = waiting.into_iter().chain(std::mem::take(&mut mind.burst)).collect();
-                for write in mind.awaited.get(&frame.id).into_iter().flatten() {
-                    ensure!(carried.contains(write), "an answer waits for it, but it does not carry the write");
-                }
-                for (awaited, writes) in &mind.awaited {
-                    let is_elsewhere = again.is_none() && *awaited != frame.id;
-                    let write = writes.iter().find(|write| is_elsewhere && carried.contains(write));
-                    ensure!(write.is_none(), "it carries a write whose answer waits for {awaited:?}");
-                }
-                mind.carried.insert(frame.id, (frame.body.clone(), carried));
+        let carries = match &decoded.body {
+            Body::Answer(answer) => {
+                self.model.check(&answer.chunk)?;
+                false
             }
-            Body::Share(_) | Body::Combined(..) | Body::SnapshotDue => {}
-            Body::Beat | Body::Wake | Body::Ask(_) | Body::Members(_) => {}
-        }
-        ensure!(
-            !mind.awaited.contains_key(&frame.id) || matches!(decoded.body, Body::Delta(_)),
-            "an answer waits for it, and it carries no writes"
+            Body::Delta(chunk) if frame.route == Route::Log => {
+                self.model.check(chunk)?;
+                self.snapshots += 1;
+                false
+            }
+            Body::Delta(chunk) => {
+                ensure!(self.sent(scene.node, frame, chunk, false)?, "it carries no write");
+                true
+            }
+            Body::Share(chunk) => {
+                ensure!(
+                    self.sent(scene.node, frame, chunk, false)? || chunk.is_empty(),
+                    "it shares what is not its own"
+                );
+                true
+            }
+            Body::Combined(_, chunk) => {
+                self.combined += u64::from(!chunk.is_empty());
+                self.sent(scene.node, frame, chunk, true)?;
+                true
+            }
+            Body::Beat | Body::Wake | Body::Ask(_) | Body::Members(_) | Body::SnapshotDue => false,
+        };
+        let fits = matches!(
+            (&decoded.body, &frame.route),
+            (Body::Answer(_) | Body::Members(_), Route::One(_))
+                | (Body::Ask(_), Route::One(_) | Route::Anyone)
+                | (Body::Share(_) | Body::SnapshotDue, Route::Combiner)
+                | (Body::Delta(_), Route::Everyone | Route::Log)
+                | (Body::Beat | Body::Wake | Body::Combined(..), Route::Everyone)
         );
+        ensure!(fits, "such a frame does not go there");
+        let mind = &mut self.minds[scene.node];
+        ensure!(carries || !mind.awaited.contains_key(&frame.id), "an answer waits for it, and it carries no writes");
         ensure!(mind.emitted.insert(frame.id), "its id was given before");
         Ok(())
     }
+
+    /// A node sends writes of its own, and as combiner what it gathered: exactly that. Gives whether writes of its own are
+    /// among it.
+    fn sent(&mut self, node: usize, frame: &dayfly_core::effect::Frame, chunk: &Chunk, combines: bool) -> Result<bool> {
+        self.model.check(chunk)?;
+        let mind = &mut self.minds[node];
+        let again = mind.carried.iter().find(|(_, (body, _))| *body == frame.body).map(|(id, _)| *id);
+        let writes = match again {
+            Some(id) => mind.carried.remove(&id).expect("it was found").1,
+            None => std::mem::take(&mut mind.burst),
+        };
+        let spoken = spoken(chunk);
+        let (carried, waiting): (Vec<usize>, Vec<usize>) =
+            writes.into_iter().partition(|write| self.history.writes[*write].dots().is_subset(&spoken));
+        let meant: BTreeSet<Dot> = carried.iter().flat_map(|write| self.history.writes[*write].dots()).collect();
+        if combines {
+            mind.shares.sent(frame, chunk, &meant, &spoken).with_context(|| format!("its own are {meant:?}"))?;
+        } else {
+            // One that was done again may itself have dropped what a piece of an answer had said is dead.
+            let is_extra = |dot: &&Dot| !meant.contains(dot) && !self.model.is_dropped(**dot);
+            let is_right = meant.is_subset(&spoken) && !spoken.iter().any(|dot| is_extra(&dot));
+            ensure!(
+                meant == spoken || (is_right && self.redone > 0),
+                "it speaks of {spoken:?}; its writes are of {meant:?}"
+            );
+        }
+        mind.burst = waiting.into_iter().chain(std::mem::take(&mut mind.burst)).collect();
+        for write in mind.awaited.get(&frame.id).into_iter().flatten() {
+            ensure!(carried.contains(write), "an answer waits for it, but it does not carry the write");
+        }
+        for (awaited, writes) in &mind.awaited {
+            let is_elsewhere = again.is_none() && *awaited != frame.id;
+            let write = writes.iter().find(|write| is_elsewhere && carried.contains(write));
+            ensure!(write.is_none(), "it carries a write whose answer waits for {awaited:?}");
+        }
+        let has_own = !carried.is_empty();
+        if has_own {
+            mind.carried.insert(frame.id, (frame.body.clone(), carried));
+        }
+        Ok(has_own)
+    }
+}
+
+/// The dots that a chunk speaks of.
+pub fn spoken(chunk: &Chunk) -> BTreeSet<Dot> {
+    let of = |part: &ChunkPart| {
+        let writer = part.writer;
+        let seqs = part.context.iter().flat_map(|(low, high)| low..=high);
+        seqs.map(move |seq| Dot { writer, seq: Seq(seq) }).collect::<Vec<_>>()
+    };
+    chunk.parts.iter().flat_map(of).collect()
 }
 
 /// The part of the state that a frame carries, if it carries any.

@@ -1,7 +1,9 @@
 //! Simulations of whole clusters in virtual time: random ones from a seed, and directed ones for each promise.
 
 mod bootstrap;
+mod combining;
 mod costs;
+mod log;
 mod membership;
 mod notice;
 mod random;

@@ -20,7 +20,7 @@ fn random_clusters_are_safe_and_come_to_agree() {
         outcomes.iter().map(|(_, outcome)| of(&outcome.verdict)).sum()
     };
     println!(
-        "{} runs: {} writes, {} dots, {} lost, {} torn, {} holes, {} redone; dayfly-after {} served, {} refused, {} torn; \
+        "{} runs: {} writes, {} dots, {} lost, {} torn, {} holes, {} redone; {} combined frames, {} pieces of snapshots, {} times all killed; dayfly-after {} served, {} refused, {} torn; \
          calm within {} ms",
         outcomes.len(),
         sum(|v| v.writes as u64),
@@ -29,6 +29,9 @@ fn random_clusters_are_safe_and_come_to_agree() {
         sum(|v| v.torn as u64),
         sum(|v| v.holes),
         sum(|v| v.redone),
+        sum(|v| v.combined),
+        sum(|v| v.snapshots),
+        sum(|v| v.falls),
         sum(|v| v.after[0]),
         sum(|v| v.after[1]),
         sum(|v| v.after[2]),

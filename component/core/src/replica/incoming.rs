@@ -66,6 +66,10 @@ impl Replica {
             Body::Combined(records, chunk) => {
                 self.take_members(records, turn);
                 self.join(&chunk, turn);
+                if root != self.store.root() {
+                    // It hears nobody's root, so if it lacks what is here, only a question tells it that.
+                    self.members.exclude(&from);
+                }
                 self.compare(&from, complete, root, turn);
             }
             Body::Wake => {}
@@ -101,6 +105,7 @@ impl Replica {
                 let joined = self.store.join_piece(&answer.chunk, &mut removals);
                 let removals = self.repair.hold_back(&answer, &from, incarnation, root, &removals);
                 let changed = joined.changed() | self.store.remove(removals).changed();
+                self.has_gained |= changed;
                 let equal = self.store.root() == root;
                 let reply = Reply { from: &from, complete, root, changed, equal, bytes };
                 if let Some((peer, root)) = self.repair.answered(&answer, reply, turn, &self.store) {

@@ -82,6 +82,10 @@ impl Replica {
 
     /// As combiner, sends what was gathered, and with it the own burst: the root that the frame tells is of just that.
     pub(super) fn send_gathered(&mut self, frames: &mut Vec<Outgoing>, turn: &Turn<'_>) {
+        if self.gathering.due().is_none() {
+            // The own burst goes out by itself, and must not stay behind in what is gathered next.
+            return;
+        }
         let own = self.outbox.burst_dots().map(|dots| self.store.extract(&dots));
         let fill_bytes = self.config.frame_bytes as usize;
         let own = own.filter(|_| !self.gathering.is_full_for(self.outbox.burst_bytes(), fill_bytes));
