@@ -258,7 +258,8 @@ impl Repair {
     pub fn agree(&mut self, peer: &str, complete: bool) {
         self.suspicion.agree(peer);
         if complete && !self.complete {
-            self.sessions.clear();
+            // Nobody has told the members yet to one whose first question is still open.
+            self.sessions.retain(|session| session.members && !session.is_begun);
             self.backlog.clear();
             self.is_partial = false;
             self.finish_bootstrap();
