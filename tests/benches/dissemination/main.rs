@@ -2,8 +2,8 @@
 //! many go, and what the broker carries for each.
 //!
 //! `cargo xtask bench dissemination [--quick] [--json]` runs it, with a RabbitMQ of its own. The replicas are real:
-//! each an instance of the component over a connection of its own. They share this process and its machine with each other,
-//! and with the broker: times are those of a machine that does the work of all.
+//! each an instance of the component over a connection of its own. They share this process and its machine with each
+//! other, and with the broker: times are those of a machine that does the work of all.
 //!
 //! A case's cluster is new. First some writes are made so far apart that all that follows from one can be counted. Then
 //! writes are timed one at a time, each at a replica by chance (`latency`). Then two clients a replica write as fast as
