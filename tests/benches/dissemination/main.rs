@@ -1,14 +1,14 @@
 //! How writes get to everyone on one RabbitMQ, directly and combined, side by side: the time until they are there, how
 //! many go, and what the broker carries for each.
 //!
-//! `cargo xtask bench dissemination [--quick] [--json]` runs it, with a RabbitMQ of its own. The replicas are real: each
-//! an instance of the component over a connection of its own. They share this process and its machine with each other,
-//! and with the broker: times are those of a machine that does the work of all.
+//! `cargo xtask bench dissemination [--quick] [--json]` runs it, with a RabbitMQ of its own. The replicas are real:
+//! each an instance of the component over a connection of its own. They share this process and its machine with each
+//! other, and with the broker: times are those of a machine that does the work of all.
 //!
 //! A case's cluster is new. First some writes are made so far apart that all that follows from one can be counted. Then
 //! writes are timed one at a time, each at a replica by chance (`latency`). Then two clients a replica write as fast as
-//! they are answered (`load`). Each write sets a register to a value of 16 bytes. Times are not asserted; that each write is
-//! shown where it was seen to arrive is.
+//! they are answered (`load`). Each write sets a register to a value of 16 bytes. Times are not asserted; that
+//! each write is shown where it was seen to arrive is.
 
 mod case;
 mod cluster;
@@ -107,7 +107,7 @@ fn main() -> Result<()> {
     };
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&outcome)?);
-    } else {
+    } else if !outcome.cases.is_empty() {
         print(&outcome);
     }
     ensure!(failures.is_empty(), "not measured:\n{}", failures.join("\n"));
@@ -122,26 +122,32 @@ fn print(outcome: &Outcome) {
     );
     println!("Load average: {} before, {} after. comb N: combined every N ms.", shown(before), shown(after));
     println!(
-        "Presence is seen by the host as it hands frames over, nobody is asked: exact to {} ms. That all replicas have\n\
-         all is looked for every {} ms. p50 and p99 are of the writes timed, after a warm-up.\n",
+        "Presence is seen by the host as it hands frames over, nobody is asked: exact to {} ms. That all replicas\n\
+         have all is looked for every {} ms. p50 and p99 are of the writes timed, after a warm-up.\n",
         resolution_ms.presence, resolution_ms.agreement
     );
     print!("{}", table::table(cases));
 }
 
-/// Measures a case.
+/// Measures a case, and leaves nothing on the broker.
 async fn measure(url: &str, case: Case, extent: Extent) -> Result<Measured> {
     let begun = Instant::now();
     let cluster = Cluster::start(url, case).await?;
-    let start_s = begun.elapsed().as_secs_f64();
-    let at_first = cluster.totals().await?;
-    let spaced = count_spaced(&cluster, extent).await?;
-    let latency = latency::measure(&cluster, extent, &mut Chance::new(SEED, "writers")).await?;
-    let at_leisure = cluster.totals().await?.since(at_first);
-    let load = load::measure(&cluster, extent).await?;
-    let all = cluster.totals().await?;
+    let start = begun.elapsed();
+    let measured = measure_on(&cluster, case, extent).await;
     cluster.end().await?;
-    let in_all = all.since(at_first);
+    let (start_s, took_s) = (start.as_secs_f64(), begun.elapsed().as_secs_f64());
+    Ok(Measured { start_s, took_s, ..measured? })
+}
+
+/// Measures all but how long that takes.
+async fn measure_on(cluster: &Cluster, case: Case, extent: Extent) -> Result<Measured> {
+    let at_first = cluster.totals().await?;
+    let spaced = count_spaced(cluster, extent).await?;
+    let latency = latency::measure(cluster, extent, &mut Chance::new(SEED, "writers")).await?;
+    let at_leisure = cluster.totals().await?.since(at_first);
+    let load = load::measure(cluster, extent).await?;
+    let in_all = cluster.totals().await?.since(at_first);
     let trouble = Trouble {
         unsent: in_all.unsent,
         redelivered: in_all.redelivered,
@@ -150,17 +156,8 @@ async fn measure(url: &str, case: Case, extent: Extent) -> Result<Measured> {
         freeze_gaps: in_all.freeze_gaps,
         repairs_at_leisure: at_leisure.asked,
     };
-    Ok(Measured {
-        name: case.name(),
-        replicas: case.replicas,
-        way: case.way.shown(),
-        start_s,
-        latency,
-        spaced,
-        load,
-        trouble,
-        took_s: begun.elapsed().as_secs_f64(),
-    })
+    let (name, way) = (case.name(), case.way.shown());
+    Ok(Measured { name, replicas: case.replicas, way, start_s: 0.0, latency, spaced, load, trouble, took_s: 0.0 })
 }
 
 /// Counts what follows from a write that comes alone, until nobody has anything left to do. None if they always have.

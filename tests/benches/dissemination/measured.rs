@@ -81,8 +81,8 @@ pub struct Trouble {
     pub unsent: u64,
     /// Messages that may have been delivered twice.
     pub redelivered: u64,
-    /// Messages that were to be delivered and were not, at the end: an inbox was full, or they came too late to be worth
-    /// anything, or the cluster was not at rest.
+    /// Messages that were to be delivered and were not, at the end: an inbox was full, or they came too late to be
+    /// worth anything, or the cluster was not at rest.
     pub undelivered: u64,
     /// Links that broke.
     pub reconnections: u64,
