@@ -83,6 +83,9 @@ impl Replica {
                     return;
                 }
                 self.counts.asks_answered += 1;
+                // Whoever learns of own writes from the answer may drop what they put. If their frame were made after that, it
+                // would tell that this is gone, and not what took its place.
+                self.flush(frames, turn);
                 if let Want::All { members: true, .. } = ask.want {
                     self.send_members(&from, frames, turn);
                 }
