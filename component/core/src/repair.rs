@@ -469,6 +469,8 @@ impl Repair {
             self.suspicion.looked(session.useful);
         } else if answer.undecoded && answer.last {
             self.sessions.swap_remove(at);
+            // What the pieces so far said is gone is told again, by the state of then.
+            self.held.forget();
             // All of this peer, so that the pieces go together.
             let parts = store.cut(Range::ALL, DESCRIBED_WEIGHT).into_iter();
             self.backlog.extend(parts.map(|range| (Kind::Describe, range, Some(reply.from.to_owned()))));
@@ -605,6 +607,41 @@ mod tests {
         assert!(tick(&mut repair, due.0, &peers).is_empty());
         assert_eq!(repair.take_silent(), [name]);
         assert!(repair.is_idle());
+    }
+
+    fn answer(session: u64, undecoded: bool) -> Answer {
+        Answer { session, covers: Range::ALL, last: true, undecoded, outline: Vec::new(), chunk: Default::default() }
+    }
+
+    fn removals(seqs: std::ops::RangeInclusive<u64>) -> DotSet {
+        let mut dots = DotSet::default();
+        dots.insert_span(WriterId(2), *seqs.start(), *seqs.end());
+        dots
+    }
+
+    #[test]
+    fn what_a_description_brings_is_not_mixed_with_what_came_before_it() {
+        let name = "server".to_owned();
+        let peers = Peers { complete: vec![name.clone()], with_news: vec![name.clone()], ..Peers::default() };
+        let mut repair = Repair::founder(BOUNDS);
+        repair.suspect(&name, &mut Turn { now: Timestamp(0), chance: &mut || 3 });
+        let (mut store, mut now) = (Store::new(), repair.due().expect("it is looked into").0);
+        let mut write = Write::begin(&mut store, WriterId(1), usize::MAX);
+        write.put(&Cell::of_key("k", DataType::GSet), b"x").expect("there is room");
+        write.commit();
+        let mut told = Vec::new();
+        for (undecoded, root, gone) in
+            [(true, Digest([1, 1]), removals(1..=2)), (false, Digest([1, 2]), removals(3..=4))]
+        {
+            let (_, ask) = tick(&mut repair, now, &peers).remove(0);
+            let answer = answer(ask.session, undecoded);
+            told.push(repair.hold_back(&answer, &name, 7, root, &gone));
+            let reply = Reply { from: &name, complete: true, root, changed: true, equal: false, bytes: 9 };
+            repair.answered(&answer, reply, &mut Turn { now: Timestamp(now), chance: &mut || 3 }, &store);
+            now += 1;
+        }
+        // The second state may have lost what took the place of what was gone in the first.
+        assert_eq!(told, [DotSet::default(), removals(3..=4)]);
     }
 
     #[test]
