@@ -135,7 +135,8 @@ pub struct Repair {
     waits: u32,
     /// Whether pieces of an answer are here of which others are not, be it that they are under way or were given up.
     is_partial: bool,
-    /// Whether a session was given up after a piece had come, since the last one that began with nothing under way.
+    /// Whether a session was given up after a piece had come, or removals were left out, since the last one that began with
+    /// nothing under way.
     was_given_up: bool,
     /// Bytes of answers received.
     pub received_bytes: u64,
@@ -245,6 +246,10 @@ impl Repair {
     /// A peer's root equals ours.
     pub fn agree(&mut self, peer: &str) {
         self.suspicion.agree(peer);
+        if self.is_idle() {
+            self.is_partial = false;
+            self.was_given_up = false;
+        }
     }
 
     /// A member's inbox is gone: ask somebody else, now. Its news are gone with it, and others may have others.
@@ -407,13 +412,26 @@ impl Repair {
     ) -> DotSet {
         let Some(session) = self.sessions.iter().find(|session| session.id == answer.session) else {
             // It came late. What it would remove shows at the next comparison.
+            self.leave_out(!removals.is_empty());
             return DotSet::default();
         };
         self.held.add(from, incarnation, root, removals);
         let mut pending = session.pending.clone();
         pending.remove(answer.covers);
         let is_end = self.sessions.len() == 1 && self.backlog.is_empty() && pending.is_empty() && !answer.undecoded;
-        if is_end && !self.was_given_up { self.held.release() } else { DotSet::default() }
+        if !is_end || self.was_given_up {
+            return DotSet::default();
+        }
+        let is_short = self.held.is_short();
+        let released = self.held.release();
+        self.leave_out(is_short);
+        released
+    }
+
+    /// Entries are here, perhaps, of whose writes the removals are not: till a comparison has made that good.
+    fn leave_out(&mut self, is_short: bool) {
+        self.was_given_up |= is_short;
+        self.is_partial |= is_short;
     }
 
     /// Takes note of a piece of an answer whose chunk has been joined: from whom it came, whether the sender has the
@@ -642,6 +660,26 @@ mod tests {
         }
         // The second state may have lost what took the place of what was gone in the first.
         assert_eq!(told, [DotSet::default(), removals(3..=4)]);
+    }
+
+    #[test]
+    fn a_state_is_partial_until_a_comparison_brings_what_was_left_out() {
+        let name = "server".to_owned();
+        let peers = Peers { complete: vec![name.clone()], with_news: vec![name.clone()], ..Peers::default() };
+        let mut repair = Repair::founder(BOUNDS);
+        let turn =
+            |now: u64, act: &mut dyn FnMut(&mut Turn<'_>)| act(&mut Turn { now: Timestamp(now), chance: &mut || 3 });
+        let late = answer(99, false);
+        assert!(repair.hold_back(&late, &name, 7, Digest([1, 1]), &removals(1..=1)).is_empty());
+        assert!(repair.is_partial(), "what came late was joined but for what it removes");
+        turn(0, &mut |turn| repair.suspect(&name, turn));
+        let now = repair.due().expect("it is looked into").0;
+        let (_, ask) = tick(&mut repair, now, &peers).remove(0);
+        let whole = answer(ask.session, false);
+        assert_eq!(repair.hold_back(&whole, &name, 7, Digest([1, 1]), &removals(1..=1)), removals(1..=1));
+        let reply = Reply { from: &name, complete: true, root: Digest([1, 1]), changed: true, equal: false, bytes: 9 };
+        turn(now, &mut |turn| drop(repair.answered(&whole, reply, turn, &Store::new())));
+        assert!(!repair.is_partial());
     }
 
     #[test]
