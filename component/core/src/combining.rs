@@ -54,14 +54,9 @@ impl Gathering {
 
     /// Takes in the message with this number, which is so many bytes long; to be sent after `wait_ms` at latest.
     pub fn add(&mut self, share: &Chunk, bytes: usize, message: u64, wait_ms: u32, now: Timestamp) {
-        self.join(share, bytes);
-        self.pending.get_or_insert((now.plus_ms(wait_ms.into()), message));
-    }
-
-    /// Adds writes of the combiner itself.
-    pub fn join(&mut self, chunk: &Chunk, bytes: usize) {
-        self.store.join(chunk);
+        self.store.join(share);
         self.bytes += bytes;
+        self.pending.get_or_insert((now.plus_ms(wait_ms.into()), message));
     }
 
     /// Adds what is new of a sender.

@@ -25,6 +25,8 @@ pub struct Holdback {
     origin: Option<Origin>,
     /// Whether a piece came of another replica in another state: it may lack what took the place of what is gone.
     is_mixed: bool,
+    /// Whether removals were told that were not kept.
+    is_short: bool,
 }
 
 impl Holdback {
@@ -39,7 +41,13 @@ impl Holdback {
             self.removals.extend(removals);
         } else {
             self.is_mixed |= (&origin.name, origin.incarnation) != (&piece.name, incarnation);
+            self.is_short |= !removals.is_empty();
         }
+    }
+
+    /// Whether some of the removals that the pieces told will not be released.
+    pub fn is_short(&self) -> bool {
+        self.is_short || (self.is_mixed && !self.removals.is_empty())
     }
 
     /// All pieces are here: gives the removals that can be done now. Those that cannot show again at the next comparison.
@@ -83,8 +91,11 @@ mod tests {
     fn what_a_later_state_lost_is_not_released() {
         let mut held = Holdback::default();
         held.add("a", 7, ROOT, &dots(1..=2));
+        assert!(!held.is_short());
         held.add("a", 7, OTHER_ROOT, &dots(3..=4));
+        assert!(held.is_short());
         assert_eq!(held.release(), dots(1..=2));
+        assert!(!held.is_short());
     }
 
     #[test]
@@ -94,6 +105,7 @@ mod tests {
             held.add("a", 7, ROOT, &dots(1..=2));
             held.add(name, incarnation, OTHER_ROOT, &dots(3..=4));
             held.add("a", 7, ROOT, &dots(5..=6));
+            assert!(held.is_short());
             assert!(held.release().is_empty());
         }
     }

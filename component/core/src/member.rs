@@ -93,6 +93,8 @@ pub struct Member {
     pub included: Option<Digest>,
     /// Whether it did not answer, and nothing was heard of it since.
     pub is_silent: bool,
+    /// Whether its root was last told by what it sent as combiner.
+    pub is_combiner: bool,
 }
 
 /// The table of members, oneself included.
@@ -131,7 +133,10 @@ impl Members {
             is_news
         } else if self.table.len() < MEMBERS_MAX {
             let name = record.name.clone();
-            self.table.insert(name, Member { record, complete: false, root: None, included: None, is_silent: false });
+            self.table.insert(
+                name,
+                Member { record, complete: false, root: None, included: None, is_silent: false, is_combiner: false },
+            );
             true
         } else {
             self.refused += 1;
@@ -154,6 +159,7 @@ impl Members {
         if let Some(member) = self.table.get_mut(name) {
             member.complete = complete;
             member.root = root.or(member.root);
+            member.is_combiner &= root.is_none();
             member.is_silent = false;
         }
     }
@@ -161,14 +167,28 @@ impl Members {
     /// All that a member had when it told this root is here.
     pub fn include(&mut self, name: &str, root: Digest) {
         if let Some(member) = self.table.get_mut(name) {
+            // Where a combiner speaks for all, this may be the only way to hear that an earlier root has been passed.
+            member.root = Some(root);
             member.included = Some(root);
         }
     }
 
-    /// A member is to be asked, though all that it had may be here.
-    pub fn exclude(&mut self, name: &str) {
+    /// A combiner told its root: it hears nobody's, so it is to be asked while that differs, though all that it had may be
+    /// here. Only a question tells it what it lacks.
+    pub fn heard_combiner(&mut self, name: &str) {
         if let Some(member) = self.table.get_mut(name) {
             member.included = None;
+            member.is_combiner = true;
+        }
+    }
+
+    /// Of the members whose last root is such a one all that they had is here. Not of combiners.
+    pub fn include_where(&mut self, is_here: impl Fn(Digest) -> bool, mut with: impl FnMut(&str)) {
+        for (name, member) in self.table.iter_mut().filter(|(_, member)| !member.is_combiner) {
+            if let Some(root) = member.root.filter(|root| member.included != Some(*root) && is_here(*root)) {
+                member.included = Some(root);
+                with(name);
+            }
         }
     }
 

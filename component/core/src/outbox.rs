@@ -127,19 +127,14 @@ impl Outbox {
         Some(dots)
     }
 
-    /// Upper bound of the burst's chunk in bytes.
-    pub fn burst_bytes(&self) -> usize {
-        self.burst.as_ref().map_or(0, |burst| burst.wire_bytes)
-    }
-
-    /// Sends the burst, whose dots `body` speaks of; for a combiner together with what it gathered from this message on.
+    /// Sends the burst, whose dots `body` speaks of.
     ///
     /// # Panics
     /// If there is no burst.
-    pub fn send_burst(&mut self, route: Route, body: Vec<u8>, first_message: Option<u64>, now: Timestamp) -> Frame {
+    pub fn send_burst(&mut self, route: Route, body: Vec<u8>, now: Timestamp) -> Frame {
         let burst = self.burst.take().expect("the caller made the body from the burst's dots");
         self.burst_sent = Some(now);
-        self.send(burst.id, route, body, burst.writes, first_message)
+        self.send(burst.id, route, body, burst.writes, None)
     }
 
     /// Sends what a combiner gathered from this message on.

@@ -137,7 +137,8 @@ pub struct Repair {
     waits: u32,
     /// Whether pieces of an answer are here of which others are not, be it that they are under way or were given up.
     is_partial: bool,
-    /// Whether a session was given up after a piece had come, since the last one that began with nothing under way.
+    /// Whether a session was given up after a piece had come, or removals were left out, since the last one that began with
+    /// nothing under way.
     was_given_up: bool,
     /// The most entries that somebody who answered has.
     pub expected_entries: u64,
@@ -254,6 +255,11 @@ impl Repair {
         self.suspicion.suspect(peer, turn);
     }
 
+    /// All that a peer had when it last told its root is here.
+    pub fn dismiss(&mut self, peer: &str) {
+        self.suspicion.agree(peer);
+    }
+
     /// A peer's root equals ours; `complete`: and it has the whole database. So whatever was asked for is here.
     pub fn agree(&mut self, peer: &str, complete: bool) {
         self.suspicion.agree(peer);
@@ -263,6 +269,10 @@ impl Repair {
             self.backlog.clear();
             self.is_partial = false;
             self.finish_bootstrap();
+        }
+        if self.is_idle() {
+            self.is_partial = false;
+            self.was_given_up = false;
         }
     }
 
@@ -426,13 +436,26 @@ impl Repair {
     ) -> DotSet {
         let Some(session) = self.sessions.iter().find(|session| session.id == answer.session) else {
             // It came late. What it would remove shows at the next comparison.
+            self.leave_out(!removals.is_empty());
             return DotSet::default();
         };
         self.held.add(from, incarnation, root, removals);
         let mut pending = session.pending.clone();
         pending.remove(answer.covers);
         let is_end = self.sessions.len() == 1 && self.backlog.is_empty() && pending.is_empty() && !answer.undecoded;
-        if is_end && !self.was_given_up { self.held.release() } else { DotSet::default() }
+        if !is_end || self.was_given_up {
+            return DotSet::default();
+        }
+        let is_short = self.held.is_short();
+        let released = self.held.release();
+        self.leave_out(is_short);
+        released
+    }
+
+    /// Entries are here, perhaps, of whose writes the removals are not: till a comparison has made that good.
+    fn leave_out(&mut self, is_short: bool) {
+        self.was_given_up |= is_short;
+        self.is_partial |= is_short;
     }
 
     /// Takes note of a piece of an answer whose chunk has been joined: from whom it came, whether the sender has the
@@ -489,6 +512,8 @@ impl Repair {
             self.suspicion.looked(session.useful);
         } else if answer.undecoded && answer.last {
             self.sessions.swap_remove(at);
+            // What the pieces so far said is gone is told again, by the state of then.
+            self.held.forget();
             // All of this peer, so that the pieces go together.
             let parts = store.cut(Range::ALL, DESCRIBED_WEIGHT).into_iter();
             self.backlog.extend(parts.map(|range| (Kind::Describe, range, Some(reply.from.to_owned()))));
@@ -625,6 +650,69 @@ mod tests {
         assert!(tick(&mut repair, due.0, &peers).is_empty());
         assert_eq!(repair.take_silent(), [name]);
         assert!(repair.is_idle());
+    }
+
+    fn answer(session: u64, undecoded: bool) -> Answer {
+        Answer {
+            session,
+            covers: Range::ALL,
+            last: true,
+            undecoded,
+            entries: 0,
+            outline: Vec::new(),
+            chunk: Default::default(),
+        }
+    }
+
+    fn removals(seqs: std::ops::RangeInclusive<u64>) -> DotSet {
+        let mut dots = DotSet::default();
+        dots.insert_span(WriterId(2), *seqs.start(), *seqs.end());
+        dots
+    }
+
+    #[test]
+    fn what_a_description_brings_is_not_mixed_with_what_came_before_it() {
+        let name = "server".to_owned();
+        let peers = Peers { complete: vec![name.clone()], with_news: vec![name.clone()], ..Peers::default() };
+        let mut repair = Repair::founder(BOUNDS);
+        repair.suspect(&name, &mut Turn { now: Timestamp(0), chance: &mut || 3 });
+        let (mut store, mut now) = (Store::new(), repair.due().expect("it is looked into").0);
+        let mut write = Write::begin(&mut store, WriterId(1), usize::MAX);
+        write.put(&Cell::of_key("k", DataType::GSet), b"x").expect("there is room");
+        write.commit();
+        let mut told = Vec::new();
+        for (undecoded, root, gone) in
+            [(true, Digest([1, 1]), removals(1..=2)), (false, Digest([1, 2]), removals(3..=4))]
+        {
+            let (_, ask) = tick(&mut repair, now, &peers).remove(0);
+            let answer = answer(ask.session, undecoded);
+            told.push(repair.hold_back(&answer, &name, 7, root, &gone));
+            let reply = Reply { from: &name, complete: true, root, changed: true, equal: false, bytes: 9 };
+            repair.answered(&answer, reply, &mut Turn { now: Timestamp(now), chance: &mut || 3 }, &store);
+            now += 1;
+        }
+        // The second state may have lost what took the place of what was gone in the first.
+        assert_eq!(told, [DotSet::default(), removals(3..=4)]);
+    }
+
+    #[test]
+    fn a_state_is_partial_until_a_comparison_brings_what_was_left_out() {
+        let name = "server".to_owned();
+        let peers = Peers { complete: vec![name.clone()], with_news: vec![name.clone()], ..Peers::default() };
+        let mut repair = Repair::founder(BOUNDS);
+        let turn =
+            |now: u64, act: &mut dyn FnMut(&mut Turn<'_>)| act(&mut Turn { now: Timestamp(now), chance: &mut || 3 });
+        let late = answer(99, false);
+        assert!(repair.hold_back(&late, &name, 7, Digest([1, 1]), &removals(1..=1)).is_empty());
+        assert!(repair.is_partial(), "what came late was joined but for what it removes");
+        turn(0, &mut |turn| repair.suspect(&name, turn));
+        let now = repair.due().expect("it is looked into").0;
+        let (_, ask) = tick(&mut repair, now, &peers).remove(0);
+        let whole = answer(ask.session, false);
+        assert_eq!(repair.hold_back(&whole, &name, 7, Digest([1, 1]), &removals(1..=1)), removals(1..=1));
+        let reply = Reply { from: &name, complete: true, root: Digest([1, 1]), changed: true, equal: false, bytes: 9 };
+        turn(now, &mut |turn| drop(repair.answered(&whole, reply, turn, &Store::new())));
+        assert!(!repair.is_partial());
     }
 
     #[test]

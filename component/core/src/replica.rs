@@ -16,6 +16,7 @@ use crate::frame::Body;
 use crate::http::{Request, Response};
 use crate::member::{LEASE_MAX_MS, Members};
 use crate::outbox::{Outbox, Written};
+use crate::past::Past;
 use crate::repair::{Bounds, Repair};
 use crate::snapshot::Log;
 use crate::store::Store;
@@ -36,6 +37,7 @@ pub struct Replica {
     name: String,
     incarnation: u64,
     store: Store,
+    past: Past,
     members: Members,
     clock: Clock,
     writer: Option<OwnWriter>,
@@ -114,6 +116,7 @@ impl Replica {
             name,
             incarnation: turn.now.0,
             store: Store::new(),
+            past: Past::default(),
             members: Members::new(config.retention_ms, config.skew_ms),
             clock: Clock::default(),
             writer: None,
@@ -327,6 +330,7 @@ impl Replica {
         }
         self.incarnation = turn.now.0.max(self.incarnation + 1);
         self.store = Store::new();
+        self.past = Past::default();
         self.members = Members::new(self.config.retention_ms, self.config.skew_ms);
         self.writer = None;
         let unsettled = self.outbox.start_anew();
@@ -351,7 +355,7 @@ impl Replica {
         if self.gathering.due().is_some_and(|due| due <= turn.now) {
             self.send_gathered(frames, turn);
         }
-        if self.burst_due(turn.now).is_some_and(|due| due <= turn.now) {
+        if self.outbox.burst_due(self.config.burst_ms, turn.now).is_some_and(|due| due <= turn.now) {
             self.flush(frames, turn);
         }
         let again = self.outbox.resend(turn.now);
@@ -363,6 +367,7 @@ impl Replica {
         frames.extend(again);
         if self.is_awake {
             if self.repair.due().is_some_and(|due| due <= turn.now) {
+                self.recognise_past();
                 let peers = self.peers(turn.now);
                 for (route, ask) in self.repair.tick(turn, &self.store, &peers) {
                     let ttl_ms = u32::try_from(Timestamp(ask.until_ms).since_ms(turn.now)).ok();
@@ -404,14 +409,9 @@ impl Replica {
         }
     }
 
-    /// When the burst of writes has to go out. A combiner's goes with what it gathers.
-    fn burst_due(&self, now: Timestamp) -> Option<Timestamp> {
-        self.outbox.burst_due(self.config.burst_ms, now).filter(|_| self.gathering.due().is_none())
-    }
-
     fn effects(&self, frames: Vec<Outgoing>, turn: &Turn<'_>) -> Effects {
         let repair = self.repair.due().filter(|_| self.is_awake);
-        let burst = self.burst_due(turn.now);
+        let burst = self.outbox.burst_due(self.config.burst_ms, turn.now);
         let log = self.log.due().filter(|_| self.is_awake && self.repair.is_complete());
         // Often enough that a replica that is awake never mistakes idleness for a freeze.
         let alive = self.is_awake.then(|| turn.now.plus_ms(self.config.retention_ms / 4));

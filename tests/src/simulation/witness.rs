@@ -409,8 +409,13 @@ impl Witness {
             None => std::mem::take(&mut mind.burst),
         };
         let spoken = spoken(chunk);
+        // Shares may speak of own writes that have not been sent: repair told them.
+        let is_others = combines
+            && again.is_none()
+            && !mind.awaited.contains_key(&frame.id)
+            && mind.shares.clone().sent(frame, chunk, &BTreeSet::new(), &spoken).is_ok();
         let (carried, waiting): (Vec<usize>, Vec<usize>) =
-            writes.into_iter().partition(|write| self.history.writes[*write].dots().is_subset(&spoken));
+            writes.into_iter().partition(|write| !is_others && self.history.writes[*write].dots().is_subset(&spoken));
         let meant: BTreeSet<Dot> = carried.iter().flat_map(|write| self.history.writes[*write].dots()).collect();
         if combines {
             mind.shares.sent(frame, chunk, &meant, &spoken).with_context(|| format!("its own are {meant:?}"))?;

@@ -1,6 +1,6 @@
 //! Combining: what is for everyone goes through one replica, who may die at any point.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dayfly_core::cell::DataType;
 use dayfly_core::effect::Route;
@@ -8,10 +8,11 @@ use dayfly_core::frame::{Body, Frame};
 use dayfly_tests::simulation::cluster::Cluster;
 use dayfly_tests::simulation::node::NodeId;
 use dayfly_tests::simulation::plan::Plan;
+use dayfly_tests::simulation::stock::Stock;
 use dayfly_tests::simulation::types::Deed;
 use dayfly_tests::simulation::witness::spoken;
 
-use crate::{agree, cluster, join, operate, status, value};
+use crate::{agree, cluster, join, operate, status, stocked, value};
 
 /// All is combined.
 fn combining() -> Plan {
@@ -214,6 +215,18 @@ fn what_a_replica_alone_had_gets_to_those_that_the_combiner_told_its_root_before
     agree(&mut cluster);
 }
 
+#[test]
+fn what_the_combiner_learns_by_repair_gets_to_the_others() {
+    let (mut cluster, ids) = members(combining(), 3);
+    let stock = Stock { writers: 1, each: 10 };
+    let loner = stocked(&mut cluster, "loner", stock, &BTreeSet::new(), &BTreeSet::new());
+    cluster.wake(loner, crate::LEASE_MS).expect("a wake");
+    agree(&mut cluster);
+    for id in ids {
+        assert_eq!(status(&mut cluster, id, "entries"), stock.len());
+    }
+}
+
 fn is_share_of_writes(body: &[u8], route: &Route) -> bool {
     let frame = Frame::decode(body, "simulated").expect("frames decode");
     *route == Route::Combiner && matches!(frame.body, Body::Share(chunk) if !chunk.is_empty())
@@ -234,6 +247,10 @@ fn writes_that_went_out_by_themselves_are_not_told_again_by_what_is_gathered_nex
     cluster.run_for(100).expect("a run");
     cluster.wake(ids[0], crate::LEASE_MS).expect("a wake");
     let third = join(&mut cluster, "third", false);
+    agree(&mut cluster);
+    // It is the combiner again once the other, who took its place, has been asleep.
+    cluster.suspend(ids[2]).expect("a suspension");
+    cluster.wake(ids[2], crate::LEASE_MS).expect("a wake");
     agree(&mut cluster);
     cluster.tap();
     operate(&mut cluster, third, "other", DataType::LwwRegister, Deed::Set("1".into()));

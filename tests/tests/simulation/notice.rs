@@ -4,8 +4,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use dayfly_core::cell::DataType;
+use dayfly_core::digest::Digest;
+use dayfly_core::dot::Era;
 use dayfly_core::effect::Route;
-use dayfly_core::frame::{Body, Frame};
+use dayfly_core::frame::{Ask, Body, Frame, Want};
+use dayfly_core::member::Record;
+use dayfly_core::snapshot::LogMark;
+use dayfly_core::store::Ranges;
 use dayfly_tests::simulation::client::write_request;
 use dayfly_tests::simulation::cluster::Cluster;
 use dayfly_tests::simulation::node::NodeId;
@@ -226,4 +231,39 @@ fn a_confirmed_write_is_whole_though_the_frame_after_it_is_lost() {
     cluster.kill(writer);
     agree(&mut cluster);
     assert_eq!(value(&mut cluster, reader, "k", DataType::GCounter), 2);
+}
+
+#[test]
+fn a_write_goes_out_before_repair_tells_of_it() {
+    let mut plan = Plan::calm();
+    plan.config.burst_ms = 1_000;
+    let (mut cluster, first, second) = pair(plan);
+    count(&mut cluster, first);
+    // This one waits for its burst.
+    count(&mut cluster, first);
+    cluster.tap();
+    let want = Want::All { ranges: Ranges::all(), members: false };
+    let ask = Ask { session: 1, budget_bytes: 65_536, until_ms: cluster.now + 1_000, want };
+    let asker = cluster.node(second);
+    let frame = Frame {
+        era: Era(0),
+        sender: Record {
+            name: asker.name.clone(),
+            incarnation: asker.life.incarnation(),
+            left: false,
+            awake_until: asker.clock(cluster.now),
+            host: String::new(),
+            region: String::new(),
+            zone: String::new(),
+        },
+        complete: true,
+        root: Digest::default(),
+        log: LogMark::default(),
+        body: Body::Ask(ask),
+    };
+    let body = frame.encode(&cluster.plan.config.cluster);
+    cluster.receive(first, &[body]).expect("a request");
+    cluster.run_for(10).expect("a run");
+    let sent: Vec<Body> = cluster.tapped().into_iter().map(|(_, frame)| frame.body).collect();
+    assert!(matches!(&sent[..], [Body::Delta(_), Body::Answer(_)]), "{sent:?}");
 }

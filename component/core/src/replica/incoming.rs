@@ -56,8 +56,13 @@ impl Replica {
         let (from, incarnation) = (sender.name.clone(), sender.incarnation);
         if from != self.name {
             self.members.observe(sender, turn.now);
-            // A replica that has just woken tells a root as old as its sleep.
-            let is_fresh = !matches!(body, Body::Wake);
+            let is_fresh = match body {
+                // A replica that has just woken tells a root as old as its sleep.
+                Body::Wake => false,
+                // Where a combiner speaks for all, nobody takes back what a question in the midst of things told.
+                Body::Ask(_) | Body::Answer(_) | Body::Members(_) => !self.is_combining(turn.now),
+                Body::Beat | Body::Delta(_) | Body::Combined(..) | Body::Share(_) | Body::SnapshotDue => true,
+            };
             self.members.heard(&from, complete, is_fresh.then_some(root));
             self.repair.hear(&from, turn.now);
         }
@@ -68,7 +73,7 @@ impl Replica {
                 self.join(&chunk, turn);
                 if root != self.store.root() {
                     // It hears nobody's root, so if it lacks what is here, only a question tells it that.
-                    self.members.exclude(&from);
+                    self.members.heard_combiner(&from);
                 }
                 self.compare(&from, complete, root, turn);
             }
@@ -83,6 +88,9 @@ impl Replica {
                     return;
                 }
                 self.counts.asks_answered += 1;
+                // Whoever learns of own writes from the answer may drop what they put. If their frame were made after that, it
+                // would tell that this is gone, and not what took its place.
+                self.flush(frames, turn);
                 if let Want::All { members: true, .. } = ask.want {
                     self.send_members(&from, frames, turn);
                 }
@@ -96,6 +104,7 @@ impl Replica {
                     frames.push(self.frame(Route::One(from.clone()), Body::Answer(answer), ttl_ms, turn));
                 }
                 if served.knows_more {
+                    self.members.heard(&from, complete, Some(root));
                     self.repair.suspect(&from, turn);
                 }
             }
@@ -105,6 +114,7 @@ impl Replica {
                 let joined = self.store.join_piece(&answer.chunk, &mut removals);
                 let removals = self.repair.hold_back(&answer, &from, incarnation, root, &removals);
                 let changed = joined.changed() | self.store.remove(removals).changed();
+                self.past.note(self.store.root());
                 self.has_gained |= changed;
                 let equal = self.store.root() == root;
                 let reply = Reply { from: &from, complete, root, changed, equal, bytes };
@@ -155,6 +165,10 @@ impl Replica {
         if root == self.store.root() {
             self.members.include(from, root);
             self.repair.agree(from, complete);
+        } else if self.past.has(root) && self.members.get(from).is_some_and(|member| !member.is_combiner) {
+            // What is new here comes to it by itself.
+            self.members.include(from, root);
+            self.repair.dismiss(from);
         } else if (complete || !self.repair.is_complete())
             && self.members.get(from).is_none_or(|member| member.included != Some(root))
         {
@@ -164,10 +178,17 @@ impl Replica {
 
     /// Looks for others that may know more, once a repair has ended.
     pub(super) fn look_further(&mut self, turn: &mut Turn<'_>) {
+        self.recognise_past();
         let next = self.news(turn.now).next().map(|member| member.record.name.clone());
         if let Some(next) = next {
             self.repair.suspect(&next, turn);
         }
+    }
+
+    /// Strikes off those whose last root this state has had meanwhile: it was told before its frames were here.
+    pub(super) fn recognise_past(&mut self) {
+        let Self { members, past, repair, .. } = self;
+        members.include_where(|root| past.has(root), |name| repair.dismiss(name));
     }
 
     /// The awake members that may know something that is not here.
@@ -179,7 +200,9 @@ impl Replica {
 
     pub(super) fn join(&mut self, chunk: &Chunk, turn: &Turn<'_>) -> bool {
         self.observe_clocks(chunk, turn);
-        self.store.join(chunk).changed()
+        let changed = self.store.join(chunk).changed();
+        self.past.note(self.store.root());
+        changed
     }
 
     pub(super) fn observe_clocks(&mut self, chunk: &Chunk, turn: &Turn<'_>) {

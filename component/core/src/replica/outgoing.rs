@@ -72,7 +72,7 @@ impl Replica {
         let (route, body) =
             if is_combining { (Route::Combiner, Body::Share(chunk)) } else { (Route::Everyone, Body::Delta(chunk)) };
         let body = self.encode(body, turn);
-        let frame = self.outbox.send_burst(route, body, None, turn.now);
+        let frame = self.outbox.send_burst(route, body, turn.now);
         self.count_sent(&frame);
         frames.push(frame);
         if !is_combining {
@@ -80,25 +80,13 @@ impl Replica {
         }
     }
 
-    /// As combiner, sends what was gathered, and with it the own burst: the root that the frame tells is of just that.
+    /// As combiner, sends what was gathered. Its own writes are shares like those of others: so they are confirmed as soon, and
+    /// the root that the frame tells may be ahead of what it brings by those that are on their way to the queue.
     pub(super) fn send_gathered(&mut self, frames: &mut Vec<Outgoing>, turn: &Turn<'_>) {
-        if self.gathering.due().is_none() {
-            // The own burst goes out by itself, and must not stay behind in what is gathered next.
-            return;
-        }
-        let own = self.outbox.burst_dots().map(|dots| self.store.extract(&dots));
-        let fill_bytes = self.config.frame_bytes as usize;
-        let own = own.filter(|_| !self.gathering.is_full_for(self.outbox.burst_bytes(), fill_bytes));
-        if let Some(chunk) = &own {
-            self.gathering.join(chunk, self.outbox.burst_bytes());
-        }
         let Some(Gathered { chunk, records, first_message }) = self.gathering.take() else { return };
         let has_writes = !chunk.is_empty();
         let body = self.encode(Body::Combined(records, chunk), turn);
-        let frame = match own {
-            Some(_) => self.outbox.send_burst(Route::Everyone, body, Some(first_message), turn.now),
-            None => self.outbox.send_gathered(body, first_message),
-        };
+        let frame = self.outbox.send_gathered(body, first_message);
         self.count_sent(&frame);
         frames.push(frame);
         self.counts.combined += 1;

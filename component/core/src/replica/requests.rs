@@ -141,6 +141,7 @@ impl Replica {
         if dots.is_empty() {
             return Ok(None);
         }
+        self.past.note(self.store.root());
         Ok(Some(self.outbox.add(Written { dots, operations, wire_bytes })))
     }
 
