@@ -56,6 +56,15 @@ impl Holdback {
         if held.is_mixed { DotSet::default() } else { held.removals }
     }
 
+    /// As [`Self::release`], but nothing if the pieces were of more than one state: what took the place of what is gone may
+    /// itself have been replaced meanwhile, by something in a part that was told before.
+    pub fn release_if_whole(&mut self) -> DotSet {
+        if self.is_short() {
+            self.forget();
+        }
+        self.release()
+    }
+
     /// Not all pieces will come.
     pub fn forget(&mut self) {
         *self = Self::default();
@@ -91,9 +100,11 @@ mod tests {
     fn what_a_later_state_lost_is_not_released() {
         let mut held = Holdback::default();
         held.add("a", 7, ROOT, &dots(1..=2));
+        assert_eq!(held.clone().release_if_whole(), dots(1..=2));
         assert!(!held.is_short());
         held.add("a", 7, OTHER_ROOT, &dots(3..=4));
         assert!(held.is_short());
+        assert!(held.clone().release_if_whole().is_empty());
         assert_eq!(held.release(), dots(1..=2));
         assert!(!held.is_short());
     }

@@ -28,8 +28,8 @@ pub struct Fact {
 pub struct Model {
     /// What each dot put; `None` for the dot of a write that only dropped.
     facts: BTreeMap<Dot, Option<Rc<Fact>>>,
-    /// The dots whose entries some write dropped.
-    dropped: BTreeSet<Dot>,
+    /// The dots whose entries some write dropped, with the own dots of each write that did.
+    dropped: BTreeMap<Dot, Vec<(WriterId, std::ops::Range<u64>)>>,
 }
 
 impl Model {
@@ -41,11 +41,13 @@ impl Model {
         puts: &BTreeMap<Dot, Rc<Fact>>,
         drops: &BTreeSet<Dot>,
     ) {
-        for dot in seqs.map(|seq| Dot { writer, seq: Seq(seq) }) {
+        for dot in seqs.clone().map(|seq| Dot { writer, seq: Seq(seq) }) {
             let before = self.facts.insert(dot, puts.get(&dot).cloned());
             assert!(before.is_none(), "the dot {dot:?} was made twice");
         }
-        self.dropped.extend(drops);
+        for dot in drops {
+            self.dropped.entry(*dot).or_default().push((writer, seqs.clone()));
+        }
     }
 
     /// Whether a dot of this writer was made.
@@ -55,7 +57,7 @@ impl Model {
 
     /// Whether some write dropped a dot's entry.
     pub fn is_dropped(&self, dot: Dot) -> bool {
-        self.dropped.contains(&dot)
+        self.dropped.contains_key(&dot)
     }
 
     /// What a dot put.
@@ -92,7 +94,7 @@ impl Model {
                     (Some(_), None) => bail!("a chunk says {dot:?} put something; it only dropped"),
                     (None, Some(fact)) => {
                         ensure!(
-                            self.dropped.contains(&dot),
+                            self.dropped.contains_key(&dot),
                             "a chunk says {dot:?} is no more; nobody dropped {fact:?}"
                         );
                     }
@@ -241,6 +243,24 @@ impl View {
         if dots.is_empty() {
             self.cells.remove(&fact.cell);
         }
+    }
+
+    /// Whether for all that is gone a write is known that took it, or one that took what that one wrote. Where none is,
+    /// what took its place can be lost, and others that still have what is gone would lose it too.
+    pub fn check_reasons(&self, model: &Model) -> Result<()> {
+        for dot in self.dots().filter(|dot| !self.is_live(*dot) && model.fact(*dot).is_some()) {
+            ensure!(self.has_reason(model, dot, &mut BTreeSet::new()), "{dot:?} is gone, and nobody knows why");
+        }
+        Ok(())
+    }
+
+    /// Whether a write is known that dropped a dot; `asked` are those that were asked before.
+    fn has_reason(&self, model: &Model, dot: Dot, asked: &mut BTreeSet<Dot>) -> bool {
+        asked.insert(dot)
+            && model.dropped.get(&dot).into_iter().flatten().any(|(writer, seqs)| {
+                let mut own = seqs.clone().map(|seq| Dot { writer: *writer, seq: Seq(seq) });
+                own.clone().any(|own| self.has_seen(own)) || own.any(|own| self.has_reason(model, own, asked))
+            })
     }
 
     /// Whether a replica's store is exactly this.

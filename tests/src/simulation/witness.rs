@@ -59,6 +59,8 @@ pub struct Witness {
     pub combined: u64,
     /// How many pieces of snapshots were written.
     pub snapshots: u64,
+    /// Whether a part of a checkpoint was loaded: an older one may lack what took the place of what a newer one lost.
+    is_loaded: bool,
 }
 
 /// Every so many calls a store checks itself by brute force.
@@ -165,6 +167,7 @@ impl Witness {
     pub fn loaded(&mut self, node: usize, part: &[u8]) -> Result<()> {
         let chunk = Chunk::decode(part).context("a part that was taken in")?;
         self.minds[node].view.join(&self.model, &chunk);
+        self.is_loaded = true;
         Ok(())
     }
 
@@ -317,6 +320,9 @@ impl Witness {
         if mind.unchecked >= SOUND_EVERY {
             mind.unchecked = 0;
             mind.view.check_contents(scene.store)?;
+            if !self.is_loaded {
+                mind.view.check_reasons(&self.model)?;
+            }
             scene.store.assert_sound();
         }
         if effects.quiet {
