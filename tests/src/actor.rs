@@ -1,12 +1,13 @@
 //! One life of a replica in virtual time, with what its host keeps of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use dayfly_core::config::Config;
 use dayfly_core::effect::{FrameId, Verdict};
 use dayfly_core::time::Timestamp;
 
 use crate::act::RouteKind;
+use crate::broker::Message;
 use crate::life::Life;
 
 /// How long an actor without a lease of its own says that it is awake. It is prolonged at half of it.
@@ -53,6 +54,10 @@ pub struct Actor {
     pub(crate) serves_anyone: bool,
     /// Whether it said that it has nothing to do.
     pub(crate) quiet: bool,
+    /// How many bodies were given to `receive` since the start.
+    pub(crate) received: u64,
+    /// The messages of the queue `combiner` that are not acknowledged, with their numbers among all that were received.
+    pub(crate) taken: VecDeque<(u64, Message)>,
     /// The ids of all frames that it returned.
     pub(crate) ids: BTreeSet<FrameId>,
     /// Frames of which the broker has not yet said what became of them.
@@ -84,6 +89,8 @@ impl Actor {
             ticked: None,
             serves_anyone: false,
             quiet: false,
+            received: 0,
+            taken: VecDeque::new(),
             ids: BTreeSet::new(),
             outstanding: BTreeSet::new(),
             awaited: BTreeSet::new(),

@@ -154,8 +154,17 @@ impl World {
         );
         let serves_now = effects.serve_anyone && !actor.serves_anyone;
         actor.serves_anyone = effects.serve_anyone;
+        if effects.started_anew {
+            self.requeue(id);
+        }
+        let taken = &mut self.actors[id.0].taken;
+        while taken.pop_front_if(|(number, _)| *number <= effects.done_with).is_some() {}
         if serves_now {
             self.wake_waiting();
+        }
+        if effects.replay {
+            let log = self.broker.log(&self.actors[id.0].config.cluster).to_vec();
+            self.call(id, |life, now| life.replay(now, &log, true))?;
         }
         Ok(())
     }
@@ -170,6 +179,8 @@ impl World {
         self.broker.expire(now);
         let actor = &self.actors[id.0];
         self.broker.declare(&actor.config.cluster, &actor.name, actor.inbox_bytes, actor.config.retention_ms);
+        // What waited for a combiner has one.
+        self.wake_waiting();
         self.call(id, |life, now| life.wake(now, now.plus_ms(lease_ms.unwrap_or(LEASE_MS))))
     }
 
@@ -180,6 +191,14 @@ impl World {
         actor.phase = phase;
         actor.serves_anyone = false;
         self.broker.abandon(&actor.config.cluster, &actor.name, now);
+        self.requeue(id);
+    }
+
+    /// What an actor took of the queue `combiner` and is not done with goes to the next one.
+    fn requeue(&mut self, id: ActorId) {
+        for (_, message) in std::mem::take(&mut self.actors[id.0].taken) {
+            self.send(message, 0);
+        }
     }
 
     /// Tells an actor what became of frames.
@@ -341,7 +360,14 @@ impl World {
                 eprintln!("{at:>8} {label} receives of {} by {:?}: {outline}", message.sender, message.route);
             }
         }
-        let bodies: Vec<Vec<u8>> = messages.into_iter().map(|message| message.body.to_vec()).collect();
+        let bodies: Vec<Vec<u8>> = messages.iter().map(|message| message.body.to_vec()).collect();
+        let actor = &mut self.actors[id.0];
+        for message in messages {
+            actor.received += 1;
+            if message.queue == Queue::Combiner {
+                actor.taken.push_back((actor.received, message));
+            }
+        }
         self.call(id, |life, now| life.receive(now, &bodies)).map(|_| ())
     }
 
