@@ -311,6 +311,7 @@ impl Replica {
         let mut frames = Vec::new();
         if end {
             self.repair.end_replay();
+            self.log.end_replay();
             self.work(&mut frames, turn);
         }
         Effects { started_anew, ..self.effects(frames, turn) }
@@ -432,7 +433,7 @@ impl Replica {
                 && self.log.first_message().is_none()
                 && self.to_redo.is_empty(),
             started_anew: false,
-            replay: self.is_awake && self.repair.wants_replay(),
+            replay: self.is_awake && (self.repair.wants_replay() || self.log.wants_replay()),
             done_with,
         }
     }

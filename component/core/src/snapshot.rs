@@ -1,6 +1,8 @@
 //! Snapshots in the log (DESIGN section 7). The broker's log keeps what was sent to everyone, up to a bound in bytes, and forgets
 //! the oldest beyond it. So from time to time the whole state is written into it again: then what is forgotten is covered.
 //!
+//! What is forgotten must be in the snapshot, and its writer may lack something that others have. So it first reads the log.
+//!
 //! How much was logged since the last snapshot is gossiped, because no replica need live from one snapshot to the next. Who sees
 //! that it is time asks the combiner, who is one; its message is done with when the snapshot is confirmed, so that a combiner that
 //! dies in the midst has a successor.
@@ -50,6 +52,8 @@ struct Writing {
     /// The number of the message that asked for it.
     message: u64,
     began: Timestamp,
+    /// Whether the log was read since it was asked for: all that is in it is here now.
+    has_read: bool,
     /// What was logged since the last snapshot when this one began: it covers that.
     covered_bytes: u64,
     /// What is still to be written.
@@ -97,7 +101,8 @@ impl Log {
 
     /// When [`Self::asks`] or [`Self::next_piece`] has something to do.
     pub fn due(&self) -> Option<Timestamp> {
-        let can_go_on = |writing: &Writing| writing.unsettled.len() < UNSETTLED_MAX && !writing.rest.is_empty();
+        let can_go_on =
+            |writing: &Writing| writing.has_read && writing.unsettled.len() < UNSETTLED_MAX && !writing.rest.is_empty();
         match &self.writing {
             Some(writing) => can_go_on(writing).then_some(writing.not_before),
             None => self.is_due().then_some(self.ask_at.unwrap_or(Timestamp(0))),
@@ -131,11 +136,24 @@ impl Log {
             self.writing = Some(Writing {
                 message,
                 began: now,
+                has_read: false,
                 covered_bytes: self.mark.bytes,
                 rest: Ranges::all(),
                 unsettled: BTreeMap::new(),
                 not_before: now,
             });
+        }
+    }
+
+    /// Whether the log is to be read before a snapshot is written.
+    pub fn wants_replay(&self) -> bool {
+        self.writing.as_ref().is_some_and(|writing| !writing.has_read)
+    }
+
+    /// The log was read to its end.
+    pub fn end_replay(&mut self) {
+        if let Some(writing) = &mut self.writing {
+            writing.has_read = true;
         }
     }
 
@@ -151,7 +169,9 @@ impl Log {
 
     /// The next piece to write, if the broker keeps up.
     pub fn next_piece(&mut self, store: &Store, fill_bytes: usize, now: Timestamp) -> Option<Piece> {
-        let has_room = |writing: &&mut Writing| writing.unsettled.len() < UNSETTLED_MAX && writing.not_before <= now;
+        let has_room = |writing: &&mut Writing| {
+            writing.has_read && writing.unsettled.len() < UNSETTLED_MAX && writing.not_before <= now
+        };
         let writing = self.writing.as_mut().filter(has_room)?;
         let range = writing.rest.iter().next_back()?;
         let piece = store.walk_down(range, None, fill_bytes).next()?;
@@ -265,6 +285,8 @@ mod tests {
         log.begin(3, Timestamp(1_000));
         log.grow(50);
         assert_eq!(log.first_message(), Some(3));
+        assert!(log.wants_replay() && log.next_piece(&store, 4_096, Timestamp(1_000)).is_none());
+        log.end_replay();
         let (mut now, mut id, mut refused, mut read) = (1_000, 0, 0, Store::new());
         'writing: loop {
             let mut sent = Vec::new();
@@ -299,6 +321,7 @@ mod tests {
         let mut log = Log::new(BOUND);
         log.grow(DUE + 1);
         log.begin(1, Timestamp(0));
+        log.end_replay();
         let piece = log.next_piece(&state(), 4_096, Timestamp(0)).expect("there is room");
         log.sent(FrameId(1), piece.covers);
         assert!(!log.settle(Receipt { id: FrameId(1), verdict: Verdict::Unroutable }, Timestamp(0)));
