@@ -434,7 +434,11 @@ impl Drive {
     fn carry_out(&mut self, effects: Effects) {
         self.next_tick_ms = effects.next_tick;
         self.quiet = effects.quiet;
-        self.anew |= effects.started_anew;
+        if effects.started_anew {
+            self.anew = true;
+            // What its former life took in was not passed on, and goes back with the link.
+            self.combining.clear();
+        }
         self.replay_wanted = effects.replay;
         let serves_anyone = std::mem::replace(&mut self.serves_anyone, effects.serve_anyone);
         let handed_over = self.link.as_ref().map(|_| Instant::now());

@@ -97,6 +97,10 @@ impl Replica {
 
     /// As combiner, writes what the broker takes of a snapshot into the log.
     pub(super) fn write_snapshot(&mut self, frames: &mut Vec<Outgoing>, turn: &Turn<'_>) {
+        if self.log.due().is_some_and(|due| due <= turn.now) {
+            // As before an answer to a request for repair: nobody is to learn of an own write from elsewhere than its frame.
+            self.flush(frames, turn);
+        }
         let fill_bytes = self.config.frame_bytes as usize;
         while let Some(piece) = self.log.next_piece(&self.store, fill_bytes, turn.now) {
             let frame = self.frame(Route::Log, Body::Delta(piece.chunk), None, turn);
