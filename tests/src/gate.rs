@@ -100,10 +100,10 @@ impl State {
 }
 
 impl Gate {
-    /// A bus for this cluster, whose inboxes hold so many bytes.
-    pub fn new(cluster: &str, inbox_bytes: usize) -> Self {
+    /// A bus for this cluster, whose inboxes hold so many bytes, and its log so many.
+    pub fn new(cluster: &str, inbox_bytes: usize, log_bytes: usize) -> Self {
         let shared = Shared { cluster: cluster.to_owned(), state: Mutex::default() };
-        let bus = Bus::new(BusConfig { inbox_bytes, ..BusConfig::default() });
+        let bus = Bus::new(BusConfig { inbox_bytes, log_bytes, ..BusConfig::default() });
         Self { bus, shared: Arc::new(shared) }
     }
 

@@ -152,7 +152,9 @@ impl NativeStage {
         let cluster = start.cluster.as_deref().unwrap_or(CLUSTER);
         let first = !self.players.iter().any(|player| player.cluster == cluster);
         let (config, inbox_bytes) = configure(start, &self.usual, cluster, start.founder.unwrap_or(first))?;
-        let gate = self.gates.entry(cluster.to_owned()).or_insert_with(|| Gate::new(cluster, inbox_bytes)).clone();
+        let log_bytes = usize::try_from(config.log_bytes)?;
+        let gate = self.gates.entry(cluster.to_owned()).or_insert_with(|| Gate::new(cluster, inbox_bytes, log_bytes));
+        let gate = gate.clone();
         if let Some(name) = &config.name {
             gate.name(name, &start.label);
         }

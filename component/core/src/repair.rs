@@ -8,26 +8,28 @@
 //! peers at once when the first answer brings an outline. *Sketch*: what a small sketch tells. *Describe*: exact, when the
 //! difference was too large for the sketch; one session for each part of the state.
 
+mod session;
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 
 use crate::digest::Digest;
 use crate::dot::Dot;
 use crate::effect::Route;
-use crate::frame::{Answer, Ask, Want};
+use crate::frame::{Answer, Ask};
 use crate::holdback::Holdback;
 use crate::intervals::DotSet;
 use crate::store::{Range, Ranges, Store};
 use crate::suspicion::Suspicion;
 use crate::time::{Timestamp, Turn};
 
+use session::{Kind, Session};
+
 /// Sessions under way at once; further ranges wait.
 pub const SESSIONS_MAX: usize = 8;
-/// Symbols of a sketch. With 46, a difference of 20 is told in 97 of 100 cases, for 468 bytes.
-pub const SKETCH_SYMBOLS: usize = 46;
 /// The weight of what one description speaks of, as [`Store::cut`] counts: at most three bytes each, so it fits a frame.
 const DESCRIBED_WEIGHT: usize = 12_000;
-/// Gaps named in one request, at most; the others are found by description.
-const GAPS_MAX: usize = 2_000;
 /// How long a session waits for a piece, at first and at most.
 const PATIENCE_MS: u64 = 1_000;
 const PATIENCE_MAX_MS: u64 = 8_000;
@@ -41,37 +43,6 @@ const WAITS_MAX: u32 = 10;
 const NEWS_TRIES_MAX: u32 = 3;
 /// How soon a peer that gave a sign of life is asked again what it has not answered.
 const RENEW_MS: u64 = 500;
-
-/// What a session asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Fetch,
-    Sketch,
-    Describe,
-}
-
-/// A session.
-#[derive(Clone, Debug)]
-struct Session {
-    id: u64,
-    kind: Kind,
-    /// Whom it asks; `None`: anyone.
-    peer: Option<String>,
-    /// What no answer has dealt with. Never empty.
-    pending: Ranges,
-    /// When to ask again if no piece comes.
-    renew_at: Timestamp,
-    patience_ms: u64,
-    tries: u32,
-    /// Whether it brought anything.
-    useful: bool,
-    /// Whether a piece has come.
-    is_begun: bool,
-    /// Whether it asks for the members as well.
-    members: bool,
-    /// Who has answered so far, with its root; `None` once there was another, or another root.
-    source: Option<(String, Digest)>,
-}
 
 /// Names of awake members.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -383,7 +354,7 @@ impl Repair {
                 _ => session.patience_ms,
             };
             session.renew_at = now.plus_ms(patience_ms);
-            let want = want(session, store);
+            let want = session.want(store);
             let ask = Ask {
                 session: session.id,
                 budget_bytes: bounds.repair_bytes,
@@ -571,162 +542,4 @@ pub struct Reply<'a> {
     pub equal: bool,
     /// The frame's length.
     pub bytes: usize,
-}
-
-fn want(session: &Session, store: &Store) -> Want {
-    match session.kind {
-        Kind::Fetch => Want::All { ranges: session.pending.clone(), members: session.members },
-        Kind::Sketch => {
-            let gaps = some_gaps(store);
-            Want::Sketched { sketch: store.sketch(SKETCH_SYMBOLS, &gaps), gaps }
-        }
-        Kind::Describe => {
-            let mut ranges = session.pending.iter();
-            let first = ranges.next().expect("a session without pending ranges is closed");
-            let range = Range { low: first.low, high: ranges.next_back().map_or(first.high, |last| last.high) };
-            Want::Described { range, description: store.describe(range) }
-        }
-    }
-}
-
-/// The known gaps, as many as a request may name.
-fn some_gaps(store: &Store) -> DotSet {
-    let gaps = store.gaps();
-    let mut some = DotSet::default();
-    let spans = gaps.iter().flat_map(|(writer, spans)| spans.iter().map(move |span| (writer, span)));
-    for (writer, (low, high)) in spans.take(GAPS_MAX) {
-        some.insert_span(writer, low, high);
-    }
-    some
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cell::{Cell, DataType};
-    use crate::dot::WriterId;
-    use crate::store::Write;
-
-    const BOUNDS: Bounds = Bounds { repair_bytes: 262_144, frame_bytes: 65_536, bootstrap_ms: 1_000, has_log: false };
-
-    fn tick(repair: &mut Repair, now_ms: u64, peers: &Peers) -> Vec<(Route, Ask)> {
-        let mut store = Store::new();
-        let mut write = Write::begin(&mut store, WriterId(1), usize::MAX);
-        write.put(&Cell::of_key("k", DataType::GSet), b"x").expect("there is room");
-        write.commit();
-        repair.tick(&mut Turn { now: Timestamp(now_ms), chance: &mut || 3 }, &store, peers)
-    }
-
-    /// Ticks when it is due until it has asked so often.
-    fn ask(repair: &mut Repair, times: u64, peers: &Peers) -> Timestamp {
-        let mut now = Timestamp(0);
-        while repair.asked < times {
-            now = now.max(repair.due().expect("it goes on"));
-            tick(repair, now.0, peers);
-        }
-        now
-    }
-
-    #[test]
-    fn a_peer_that_gives_a_sign_of_life_is_not_given_up() {
-        let name = "frozen".to_owned();
-        let peers = Peers { complete: vec![name.clone()], with_news: vec![name.clone()], ..Peers::default() };
-        let mut repair = Repair::founder(BOUNDS);
-        repair.suspect(&name, &mut Turn { now: Timestamp(0), chance: &mut || 3 });
-        let asked_last = ask(&mut repair, NEWS_TRIES_MAX.into(), &peers);
-        repair.hear(&name, asked_last.plus_ms(10));
-        let again = repair.due().expect("it is asked again");
-        assert_eq!(again, asked_last.plus_ms(10 + RENEW_MS), "soon");
-        assert_eq!(tick(&mut repair, again.0, &peers).len(), 1);
-        assert!(repair.take_silent().is_empty());
-    }
-
-    #[test]
-    fn a_peer_that_does_not_answer_is_given_up() {
-        let name = "dead".to_owned();
-        let peers = Peers { complete: vec![name.clone()], with_news: vec![name.clone()], ..Peers::default() };
-        let mut repair = Repair::founder(BOUNDS);
-        repair.suspect(&name, &mut Turn { now: Timestamp(0), chance: &mut || 3 });
-        ask(&mut repair, NEWS_TRIES_MAX.into(), &peers);
-        let due = repair.due().expect("its patience ends");
-        assert!(tick(&mut repair, due.0, &peers).is_empty());
-        assert_eq!(repair.take_silent(), [name]);
-        assert!(repair.is_idle());
-    }
-
-    fn answer(session: u64, undecoded: bool) -> Answer {
-        Answer {
-            session,
-            covers: Range::ALL,
-            last: true,
-            undecoded,
-            entries: 0,
-            outline: Vec::new(),
-            chunk: Default::default(),
-        }
-    }
-
-    fn removals(seqs: std::ops::RangeInclusive<u64>) -> DotSet {
-        let mut dots = DotSet::default();
-        dots.insert_span(WriterId(2), *seqs.start(), *seqs.end());
-        dots
-    }
-
-    #[test]
-    fn what_a_description_brings_is_not_mixed_with_what_came_before_it() {
-        let name = "server".to_owned();
-        let peers = Peers { complete: vec![name.clone()], with_news: vec![name.clone()], ..Peers::default() };
-        let mut repair = Repair::founder(BOUNDS);
-        repair.suspect(&name, &mut Turn { now: Timestamp(0), chance: &mut || 3 });
-        let (mut store, mut now) = (Store::new(), repair.due().expect("it is looked into").0);
-        let mut write = Write::begin(&mut store, WriterId(1), usize::MAX);
-        write.put(&Cell::of_key("k", DataType::GSet), b"x").expect("there is room");
-        write.commit();
-        let mut told = Vec::new();
-        for (undecoded, root, gone) in
-            [(true, Digest([1, 1]), removals(1..=2)), (false, Digest([1, 2]), removals(3..=4))]
-        {
-            let (_, ask) = tick(&mut repair, now, &peers).remove(0);
-            let answer = answer(ask.session, undecoded);
-            told.push(repair.hold_back(&answer, &name, 7, root, &gone));
-            let reply = Reply { from: &name, complete: true, root, changed: true, equal: false, bytes: 9 };
-            repair.answered(&answer, reply, &mut Turn { now: Timestamp(now), chance: &mut || 3 }, &store);
-            now += 1;
-        }
-        // The second state may have lost what took the place of what was gone in the first.
-        assert_eq!(told, [DotSet::default(), removals(3..=4)]);
-    }
-
-    #[test]
-    fn a_state_is_partial_until_a_comparison_brings_what_was_left_out() {
-        let name = "server".to_owned();
-        let peers = Peers { complete: vec![name.clone()], with_news: vec![name.clone()], ..Peers::default() };
-        let mut repair = Repair::founder(BOUNDS);
-        let turn =
-            |now: u64, act: &mut dyn FnMut(&mut Turn<'_>)| act(&mut Turn { now: Timestamp(now), chance: &mut || 3 });
-        let late = answer(99, false);
-        assert!(repair.hold_back(&late, &name, 7, Digest([1, 1]), &removals(1..=1)).is_empty());
-        assert!(repair.is_partial(), "what came late was joined but for what it removes");
-        turn(0, &mut |turn| repair.suspect(&name, turn));
-        let now = repair.due().expect("it is looked into").0;
-        let (_, ask) = tick(&mut repair, now, &peers).remove(0);
-        let whole = answer(ask.session, false);
-        assert_eq!(repair.hold_back(&whole, &name, 7, Digest([1, 1]), &removals(1..=1)), removals(1..=1));
-        let reply = Reply { from: &name, complete: true, root: Digest([1, 1]), changed: true, equal: false, bytes: 9 };
-        turn(now, &mut |turn| drop(repair.answered(&whole, reply, turn, &Store::new())));
-        assert!(!repair.is_partial());
-    }
-
-    #[test]
-    fn with_a_log_nobody_is_complete_before_it_was_read() {
-        let mut repair = Repair::newcomer(Bounds { has_log: true, ..BOUNDS });
-        let peers = Peers::default();
-        repair.wake(&mut Turn { now: Timestamp(0), chance: &mut || 3 }, &Store::new());
-        tick(&mut repair, 1_000, &peers);
-        assert!(repair.wants_replay() && !repair.is_complete());
-        repair.end_replay();
-        assert!(!repair.wants_replay() && repair.is_complete());
-        let founder = Repair::founder(Bounds { has_log: true, ..BOUNDS });
-        assert!(founder.wants_replay() && !founder.is_complete());
-    }
 }
