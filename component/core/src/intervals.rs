@@ -13,6 +13,9 @@ pub struct Intervals {
     spans: Vec<(u64, u64)>,
 }
 
+/// So many intervals are added one by one; more are merged.
+const FEW_SPANS: usize = 4;
+
 impl Intervals {
     /// The set of all numbers from `low` to `high`, both included.
     pub fn span(low: u64, high: u64) -> Self {
@@ -110,6 +113,33 @@ impl Intervals {
         let from = self.spans.partition_point(|span| span.1 < low);
         let spans = self.spans[from..].iter().take_while(|span| span.0 <= high);
         Self { spans: spans.map(|&(a, b)| (a.max(low), b.min(high))).collect() }
+    }
+
+    /// Adds all numbers of another set, in time proportional to the intervals of both.
+    pub fn extend(&mut self, other: &Self) {
+        if other.spans.len() <= FEW_SPANS {
+            for (low, high) in other.iter() {
+                self.insert_span(low, high);
+            }
+            return;
+        }
+        let mut union: Vec<(u64, u64)> = Vec::with_capacity(self.spans.len() + other.spans.len());
+        let (mut mine, mut theirs) = (self.spans.iter().peekable(), other.spans.iter().peekable());
+        loop {
+            let is_mine = match (mine.peek(), theirs.peek()) {
+                (Some(a), Some(b)) => a <= b,
+                (Some(_), None) => true,
+                (None, Some(_)) => false,
+                (None, None) => break,
+            };
+            let Some(&(low, high)) = (if is_mine { mine.next() } else { theirs.next() }) else { break };
+            match union.last_mut() {
+                Some(last) if low <= last.1.saturating_add(1) => last.1 = last.1.max(high),
+                Some(_) | None => union.push((low, high)),
+            }
+        }
+        union.shrink_to_fit();
+        self.spans = union;
     }
 
     /// What both sets hold.
@@ -222,10 +252,13 @@ impl DotSet {
 
     /// Adds all dots of another set.
     pub fn extend(&mut self, other: &Self) {
-        for (writer, intervals) in other.iter() {
-            for (low, high) in intervals.iter() {
-                self.insert_span(writer, low, high);
-            }
+        other.iter().for_each(|(writer, intervals)| self.extend_writer(writer, intervals));
+    }
+
+    /// Adds these dots of a writer.
+    pub fn extend_writer(&mut self, writer: WriterId, dots: &Intervals) {
+        if !dots.is_empty() {
+            self.writers.entry(writer).or_default().extend(dots);
         }
     }
 

@@ -314,8 +314,14 @@ impl Repair {
                 // It compares everything, so it makes good what was given up.
                 self.was_given_up = false;
                 self.held.forget();
-                let kind = if store.is_empty() { Kind::Fetch } else { Kind::Sketch };
-                self.open(kind, Ranges::all(), Some(peer), turn);
+                if store.is_empty() {
+                    self.open(Kind::Fetch, Ranges::all(), Some(peer), turn);
+                } else if session::has_too_many_gaps(store) {
+                    // A sketch does not show what lies in gaps that the request does not name.
+                    self.describe(&peer, store);
+                } else {
+                    self.open(Kind::Sketch, Ranges::all(), Some(peer), turn);
+                }
             } else {
                 self.is_unanswerable = true;
             }
@@ -461,7 +467,9 @@ impl Repair {
         }
         // While pieces come, those of other sessions may wait behind them on a thin line: asking again would lengthen the queue.
         let patient_until = turn.now.plus_ms(PATIENCE_MS);
-        self.sessions.iter_mut().for_each(|session| session.renew_at = session.renew_at.max(patient_until));
+        for waiting in self.sessions.iter_mut().filter(|session| session.renew_at > turn.now) {
+            waiting.renew_at = waiting.renew_at.max(patient_until);
+        }
         let session = &mut self.sessions[at];
         session.useful |= reply.changed;
         let source = (reply.from.to_owned(), reply.root);
@@ -481,15 +489,18 @@ impl Repair {
         }
         if session.pending.is_empty() {
             let session = self.sessions.swap_remove(at);
-            included = session.source.filter(|_| session.kind == Kind::Sketch);
+            included = session.source.filter(|_| session.kind == Kind::Sketch && !session::has_too_many_gaps(store));
             self.suspicion.looked(session.useful);
+            if session.kind == Kind::Fetch && self.is_idle() && self.was_given_up {
+                // The entries are here, but several states told what is gone: one is asked for that, before others are served
+                // from a state that has gaps.
+                self.was_given_up = false;
+                self.describe(reply.from, store);
+            }
         } else if answer.undecoded && answer.last {
             self.sessions.swap_remove(at);
             // What the pieces so far said is gone is told again, by the state of then.
-            self.held.forget();
-            // All of this peer, so that the pieces go together.
-            let parts = store.cut(Range::ALL, DESCRIBED_WEIGHT).into_iter();
-            self.backlog.extend(parts.map(|range| (Kind::Describe, range, Some(reply.from.to_owned()))));
+            self.describe(reply.from, store);
         } else if session.kind == Kind::Fetch && !answer.outline.is_empty() {
             self.split(at, &answer.outline);
         }
@@ -505,6 +516,13 @@ impl Repair {
             }
         }
         included
+    }
+
+    /// Asks one peer, by describing what is here, for all that it knows besides. All of one, so that the pieces go together.
+    fn describe(&mut self, peer: &str, store: &Store) {
+        self.held.forget();
+        let parts = store.cut(Range::ALL, DESCRIBED_WEIGHT).into_iter();
+        self.backlog.extend(parts.map(|range| (Kind::Describe, range, Some(peer.to_owned()))));
     }
 
     /// Cuts what a session still has to fetch, so that several peers are asked at once. The first part stays with it.

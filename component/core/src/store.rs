@@ -323,15 +323,16 @@ impl Store {
                     let live: Intervals = incoming.iter().map(|entry| (entry.seq, entry.seq)).collect();
                     let unseen = told.subtract(&live).subtract(&self.writers[index as usize].seen.clip(low, high));
                     let absent = absent.into_iter().map(|slot| self.table.get(slot).seq).map(|seq| (seq, seq));
-                    for (low, high) in unseen.iter().chain(absent) {
-                        removals.insert_span(part.writer, low, high);
-                    }
-                    live.iter().for_each(|(low, high)| joined.dots += self.see(index, low, high));
+                    removals.extend_writer(part.writer, &unseen);
+                    removals.extend_writer(part.writer, &absent.collect());
+                    joined.dots += self.see(index, &live);
                 } else {
                     joined.removed += absent.len();
                     absent.into_iter().for_each(|slot| drop(self.unlink(slot)));
-                    joined.dots += self.see(index, low, high);
                 }
+            }
+            if removals.is_none() {
+                joined.dots += self.see(index, &part.context);
             }
             self.refresh(index);
             self.forget_unused_writer(part.writer);
@@ -339,15 +340,15 @@ impl Store {
         joined
     }
 
-    /// Takes an interval of a writer's dots for seen. Gives how many of them were new.
-    fn see(&mut self, writer: u32, low: u64, high: u64) -> u64 {
+    /// Takes these dots of a writer for seen. Gives how many of them were new.
+    fn see(&mut self, writer: u32, dots: &Intervals) -> u64 {
         let seen = &mut self.writers[writer as usize].seen;
         let before = seen.len();
-        if !seen.insert_span(low, high) {
-            return 0;
-        }
+        seen.extend(dots);
         let new = seen.len() - before;
-        self.touch_span(writer, low, high);
+        if new > 0 {
+            dots.iter().for_each(|(low, high)| self.touch_span(writer, low, high));
+        }
         new
     }
 

@@ -61,6 +61,11 @@ impl Session {
     }
 }
 
+/// Whether there are more gaps than a request names.
+pub(super) fn has_too_many_gaps(store: &Store) -> bool {
+    store.gaps().iter().map(|(_, spans)| spans.interval_count()).sum::<usize>() > GAPS_MAX
+}
+
 /// The known gaps, as many as a request may name.
 fn some_gaps(store: &Store) -> DotSet {
     let gaps = store.gaps();
