@@ -107,6 +107,11 @@ impl Gate {
         Self { bus, shared: Arc::new(shared) }
     }
 
+    /// Whether nothing waits in the inbox of the replica of this name.
+    pub fn is_drained(&self, name: &str) -> bool {
+        self.bus.inbox_load(name).is_none_or(|(messages, _)| messages == 0)
+    }
+
     /// Tells what the scenario calls a replica.
     pub fn name(&self, name: &str, label: &str) {
         self.shared.lock().labels.insert(name.to_owned(), label.to_owned());

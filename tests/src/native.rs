@@ -301,7 +301,12 @@ impl Stage for NativeStage {
         let until = Instant::now() + Duration::from_millis(within_ms);
         loop {
             let groups = self.groups();
-            let mut settled = true;
+            // What waits in an inbox may be a farewell, which changes no root. Looked at first: what was taken out of one is
+            // taken in before the next question is answered.
+            let drained = |player: &Player| {
+                !player.awake || self.gates.get(&player.cluster).is_none_or(|gate| gate.is_drained(&player.name))
+            };
+            let mut settled = self.players.iter().all(drained);
             let mut told = Vec::new();
             for group in &groups {
                 let statuses: Vec<_> = group.iter().map(|label| self.status(label)).collect::<Result<_>>()?;
