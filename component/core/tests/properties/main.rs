@@ -12,6 +12,7 @@ mod meaning;
 mod model;
 mod reconcile;
 mod rollback;
+mod root;
 mod save;
 mod sets;
 mod wire;
