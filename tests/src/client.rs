@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use dayfly_core::http::Request;
 
 use crate::stage::Answer;
 
@@ -35,6 +36,17 @@ impl Client {
         ensure!(!address.is_empty(), "{url:?} names no host");
         let prefix = prefix.trim_end_matches('/').to_owned();
         Ok(Self { address: address.to_owned(), prefix, connection: None })
+    }
+
+    /// Sends a scenario's request over a new connection and reads the answer.
+    pub fn ask(&mut self, request: &Request) -> Result<Answer> {
+        let mut target = request.path.clone();
+        if !request.query.is_empty() {
+            target = format!("{target}?{}", request.query);
+        }
+        let headers: Vec<_> =
+            request.headers.iter().map(|(name, value)| (name.clone(), value.clone().into_bytes())).collect();
+        self.send(&request.method, &target, &headers, &request.body)
     }
 
     /// Sends a request over a new connection and reads the answer.

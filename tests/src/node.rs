@@ -332,14 +332,7 @@ impl Stage for NodeStage {
     }
 
     fn request(&mut self, label: &str, request: &Request, _confirmed: bool) -> Result<Answer> {
-        let mut client = self.node(label)?.client()?;
-        let mut target = request.path.clone();
-        if !request.query.is_empty() {
-            target = format!("{target}?{}", request.query);
-        }
-        let headers: Vec<_> =
-            request.headers.iter().map(|(name, value)| (name.clone(), value.clone().into_bytes())).collect();
-        client.send(&request.method, &target, &headers, &request.body)
+        self.node(label)?.client()?.ask(request)
     }
 
     fn settle(&mut self, within_ms: u64, _quiet: bool) -> Result<Vec<Vec<String>>> {
