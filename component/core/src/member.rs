@@ -192,6 +192,11 @@ impl Members {
         }
     }
 
+    /// What roots were told counts no longer: those that matter will be told again.
+    pub fn forget_roots(&mut self) {
+        self.table.values_mut().for_each(|member| member.root = None);
+    }
+
     /// A member does not answer: what it may know cannot be had until it is heard again.
     pub fn silence(&mut self, name: &str) {
         if let Some(member) = self.table.get_mut(name) {

@@ -53,6 +53,8 @@ pub struct Peers {
     pub others: Vec<String>,
     /// Those of all that may know something that is not here.
     pub with_news: Vec<String>,
+    /// Whether what is for everyone goes through the combiner.
+    pub are_combining: bool,
 }
 
 impl Peers {
@@ -96,8 +98,11 @@ pub struct Repair {
     suspicion: Suspicion,
     /// Peers that did not answer.
     silent: Vec<String>,
-    /// Whether a difference was to be looked into, and nobody was known who might have what is missing.
-    is_unanswerable: bool,
+    /// Whether the combiner is to tell its root: a difference was to be looked into, and nobody is known who might have what is
+    /// missing, or too many are.
+    wants_telling: bool,
+    /// Whether that was the last that was done about a difference.
+    has_told: bool,
     /// When a newcomer stops waiting for somebody to hand it the database.
     give_up_at: Option<Timestamp>,
     /// Whether a replica that has the whole database has answered this newcomer.
@@ -131,7 +136,8 @@ impl Repair {
             held: Holdback::default(),
             suspicion: Suspicion::default(),
             silent: Vec::new(),
-            is_unanswerable: false,
+            wants_telling: false,
+            has_told: false,
             give_up_at: None,
             was_served: false,
             heard_at: None,
@@ -282,10 +288,9 @@ impl Repair {
         std::mem::take(&mut self.silent)
     }
 
-    /// Whether, since this was last asked, a difference was to be looked into and nobody was known who might have what is
-    /// missing.
-    pub fn take_unanswerable(&mut self) -> bool {
-        std::mem::take(&mut self.is_unanswerable)
+    /// Whether, since this was last asked, a difference was to be looked into that shows best when the combiner tells its root.
+    pub fn take_wants_telling(&mut self) -> bool {
+        std::mem::take(&mut self.wants_telling)
     }
 
     fn open(&mut self, kind: Kind, pending: Ranges, peer: Option<String>, turn: &mut Turn<'_>) {
@@ -310,7 +315,12 @@ impl Repair {
         self.give_up_waiting(now, peers);
         if self.is_idle() && self.suspicion.take_due(now) {
             let nth = (turn.chance)().checked_rem(peers.with_news.len() as u64);
-            if let Some(peer) = nth.map(|nth| peers.with_news[nth as usize].clone()) {
+            // One by one they would take long, and most have no news but what is on its way: whoever has others when the
+            // combiner tells its root asks, and is asked the next time.
+            self.has_told = peers.are_combining && peers.with_news.len() > 1 && !self.has_told;
+            if self.has_told {
+                self.wants_telling = true;
+            } else if let Some(peer) = nth.map(|nth| peers.with_news[nth as usize].clone()) {
                 // It compares everything, so it makes good what was given up.
                 self.was_given_up = false;
                 self.held.forget();
@@ -323,7 +333,7 @@ impl Repair {
                     self.open(Kind::Sketch, Ranges::all(), Some(peer), turn);
                 }
             } else {
-                self.is_unanswerable = true;
+                self.wants_telling = peers.are_combining;
             }
         }
         while self.sessions.len() < SESSIONS_MAX

@@ -374,8 +374,9 @@ impl Replica {
                     let ttl_ms = u32::try_from(Timestamp(ask.until_ms).since_ms(turn.now)).ok();
                     frames.push(self.frame(route, Body::Ask(ask), ttl_ms, turn));
                 }
-                if self.repair.take_unanswerable() && self.is_combining(turn.now) {
-                    // The combiner of now tells its root.
+                if self.repair.take_wants_telling() {
+                    // The combiner of now tells its root, and who differs asks again.
+                    self.members.forget_roots();
                     self.announce(Body::Beat, frames, turn);
                 }
             }
@@ -389,8 +390,9 @@ impl Replica {
         }
         if self.has_gained && self.repair.is_idle() {
             self.has_gained = false;
-            if self.is_awake && self.is_combining(turn.now) {
-                // Nobody but the combiner hears whose root differs, and it has told its own before it knew what differed.
+            if self.is_awake {
+                // The root that it told last was one that nobody else had, so each of the others would have to ask what is
+                // behind it. Where there is a combiner nobody but that one hears whose root differs.
                 self.beat_at = Some(turn.now.plus_ms(CLOSING_BEAT_MS));
             }
         }

@@ -122,3 +122,21 @@ fn with_a_log_nobody_is_complete_before_it_was_read() {
     let founder = Repair::founder(Bounds { has_log: true, ..BOUNDS });
     assert!(founder.wants_replay() && !founder.is_complete());
 }
+
+#[test]
+fn of_many_with_news_none_is_asked_before_the_combiner_has_told_its_root() {
+    let names = ["a".to_owned(), "b".to_owned()];
+    let peers = Peers { complete: names.to_vec(), with_news: names.to_vec(), are_combining: true, ..Peers::default() };
+    let mut repair = Repair::founder(BOUNDS);
+    let suspect = |repair: &mut Repair, now| {
+        repair.suspect("a", &mut Turn { now, chance: &mut || 3 });
+        repair.due().expect("it is looked into")
+    };
+    let due = suspect(&mut repair, Timestamp(0));
+    assert!(tick(&mut repair, due.0, &peers).is_empty());
+    assert!(repair.take_wants_telling() && !repair.take_wants_telling());
+    // Those who had news have said so again.
+    let due = suspect(&mut repair, due);
+    assert_eq!(tick(&mut repair, due.0, &peers).len(), 1);
+    assert!(!repair.take_wants_telling());
+}

@@ -121,6 +121,7 @@ impl Replica {
             list.push(member.record.name.clone());
         }
         peers.with_news = self.news(now).map(|member| member.record.name.clone()).collect();
+        peers.are_combining = self.is_combining(now);
         peers
     }
 }
