@@ -37,7 +37,7 @@ const PATIENCE_MAX_MS: u64 = 8_000;
 const DRAIN_MS: u64 = 250;
 /// A session that nobody answered so many times in a row is given up; a difference that remains starts a new one.
 const TRIES_MAX: u32 = 5;
-/// How many times a newcomer waits for those who said that they have the database.
+/// How many times in a row a newcomer waits in vain for those who said that they have the database.
 const WAITS_MAX: u32 = 10;
 /// A peer that was asked for its news so many times in vain is not asked again before it is heard.
 const NEWS_TRIES_MAX: u32 = 3;
@@ -109,7 +109,7 @@ pub struct Repair {
     was_served: bool,
     /// When the last piece of an answer came.
     heard_at: Option<Timestamp>,
-    /// How many times a newcomer has waited in vain.
+    /// How many times a newcomer has waited since it last heard anything.
     waits: u32,
     /// Whether pieces of an answer are here of which others are not, be it that they are under way or were given up.
     is_partial: bool,
@@ -220,6 +220,9 @@ impl Repair {
     pub fn stood_still(&mut self, now: Timestamp) {
         let drained_at = now.plus_ms(DRAIN_MS);
         self.sessions.iter_mut().for_each(|session| session.renew_at = session.renew_at.max(drained_at));
+        // Nor did a newcomer wait meanwhile.
+        self.give_up_at = self.give_up_at.map(|at| at.max(now.plus_ms(self.bounds.bootstrap_ms)));
+        self.waits = 0;
     }
 
     /// Whether a difference was noticed that may have to be looked into.
@@ -462,6 +465,7 @@ impl Repair {
         self.received_bytes += reply.bytes as u64;
         self.expected_entries = self.expected_entries.max(answer.entries);
         self.heard_at = Some(turn.now);
+        self.waits = 0;
         let Some(at) = self.sessions.iter().position(|session| session.id == answer.session) else {
             // A piece that came late: joined all the same.
             return None;

@@ -1,6 +1,6 @@
 use super::*;
 use crate::cell::{Cell, DataType};
-use crate::dot::WriterId;
+use crate::dot::{Seq, WriterId};
 use crate::store::Write;
 
 const BOUNDS: Bounds = Bounds { repair_bytes: 262_144, frame_bytes: 65_536, bootstrap_ms: 1_000, has_log: false };
@@ -108,6 +108,37 @@ fn a_state_is_partial_until_a_comparison_brings_what_was_left_out() {
     let reply = Reply { from: &name, complete: true, root: Digest([1, 1]), changed: true, equal: false, bytes: 9 };
     turn(now, &mut |turn| drop(repair.answered(&whole, reply, turn, &Store::new())));
     assert!(!repair.is_partial());
+}
+
+#[test]
+fn a_newcomer_does_not_take_a_part_for_the_whole_however_long_that_takes_and_however_often_it_is_frozen() {
+    let name = "server".to_owned();
+    let peers = Peers { complete: vec![name.clone()], ..Peers::default() };
+    let mut repair = Repair::newcomer(BOUNDS);
+    let (store, mut now) = (Store::new(), 0);
+    repair.wake(&mut Turn { now: Timestamp(now), chance: &mut || 3 }, &store);
+    let session = tick(&mut repair, now, &peers).remove(0).1.session;
+    for round in 0..100 {
+        // Slower than it waits for anybody, and stopped every now and then.
+        now += 2 * BOUNDS.bootstrap_ms;
+        if round % 5 == 0 {
+            now += 20_000;
+            repair.stood_still(Timestamp(now));
+        }
+        tick(&mut repair, now, &peers);
+        let low = Dot { writer: WriterId(1), seq: Seq(1_000 - round) };
+        let piece =
+            Answer { covers: Range { low, high: Dot { seq: Seq(1_001 - round), ..low } }, ..answer(session, false) };
+        let piece = Answer { last: false, ..piece };
+        let reply = Reply { from: &name, complete: true, root: Digest([1, 1]), changed: true, equal: false, bytes: 9 };
+        repair.answered(&piece, reply, &mut Turn { now: Timestamp(now), chance: &mut || 3 }, &store);
+        assert!(!repair.is_complete(), "in round {round}");
+    }
+    // When nothing comes any more, it makes do with what it has.
+    while !repair.is_complete() {
+        now = now.max(repair.due().expect("it goes on").0);
+        tick(&mut repair, now, &peers);
+    }
 }
 
 #[test]
