@@ -14,6 +14,7 @@ mod combining;
 mod connection;
 mod counters;
 mod freeze;
+mod handed_in;
 mod replay;
 mod stored;
 mod traffic;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -31,13 +33,14 @@ use self::combining::Combining;
 use self::connection::{Attaching, Backoff, Watch, attached};
 pub(crate) use self::counters::Counters;
 pub use self::counters::{Latency, Received, Sent, Traffic, Volume};
+use self::handed_in::HandedIn;
 use self::replay::{Read, Reading, next_read};
 use self::stored::{Saving, saved};
 use crate::broker::{Attachment, Broker, BrokerError, Event, Link};
 use crate::checkpoint::VaultError;
 use crate::contract::{Effects, FrameId, Receipt, Request, Response, Timestamp, Verdict};
 use crate::instance::{Instance, Lost};
-use crate::replica::{Confirm, Ended, Lease, Phase, ReplicaOptions, Report};
+use crate::replica::{Confirm, Ended, Grant, Lease, Phase, ReplicaOptions, Report};
 use crate::world::system_now_ms;
 
 /// What a replica is asked to do.
@@ -54,6 +57,15 @@ pub(crate) enum Command {
     },
     Wake {
         until_ms: Timestamp,
+        done: oneshot::Sender<()>,
+    },
+    Grant {
+        grant: Grant,
+        done: oneshot::Sender<()>,
+    },
+    /// Answers when the component is done with them; dropped if it is frozen before.
+    Deliver {
+        bodies: Vec<Bytes>,
         done: oneshot::Sender<()>,
     },
     Suspend(oneshot::Sender<()>),
@@ -107,6 +119,10 @@ pub(crate) struct Drive {
     gaps: (u64, u64),
     /// Until when it has announced to be awake; none while it is frozen.
     awake_until_ms: Option<Timestamp>,
+    /// What ends a granted period early.
+    quiet_ms: Option<u64>,
+    /// Quiet ends no period before.
+    held_until_ms: Timestamp,
     next_tick_ms: Option<Timestamp>,
     last_tick: Instant,
     serves_anyone: bool,
@@ -120,6 +136,8 @@ pub(crate) struct Drive {
     waiting: BTreeMap<FrameId, Vec<Waiting>>,
     /// The messages that were taken in, and those of `combiner` that the component is not done with.
     combining: Combining,
+    /// Messages that the host brought, with which the component is not done.
+    handed_in: HandedIn,
     /// The component has started anew, and the host has not done its part.
     anew: bool,
     /// The component asks for the log.
@@ -178,6 +196,8 @@ impl Drive {
             watch: Watch::new(),
             gaps: (0, 0),
             awake_until_ms: None,
+            quiet_ms: None,
+            held_until_ms: 0,
             next_tick_ms: None,
             last_tick: Instant::now(),
             serves_anyone: false,
@@ -187,6 +207,7 @@ impl Drive {
             stale: BTreeSet::new(),
             waiting: BTreeMap::new(),
             combining: Combining::default(),
+            handed_in: HandedIn::default(),
             anew: false,
             replay_wanted: false,
             reading: None,
@@ -226,6 +247,7 @@ impl Drive {
                 self.settle_all().await?;
                 self.let_go().await;
             }
+            Lease::Granted { first, .. } => self.grant(first).await?,
         }
         self.watch.expect(Duration::ZERO);
         loop {
@@ -291,6 +313,13 @@ impl Drive {
                 let _ = done.send(());
                 Ok(())
             }
+            Command::Grant { grant, done } => {
+                self.grant(grant).await?;
+                self.tell();
+                let _ = done.send(());
+                Ok(())
+            }
+            Command::Deliver { bodies, done } => self.deliver(&bodies, done),
             Command::Suspend(done) => {
                 self.suspend().await?;
                 self.tell();
@@ -314,6 +343,10 @@ impl Drive {
         taken: &AtomicBool,
     ) -> Result<(), End> {
         self.stay_awake().await?;
+        // What is granted is the host's to say: the dropped answer tells it that nothing was taken.
+        if self.awake_until_ms.is_none() {
+            return Ok(());
+        }
         self.idle_since = Instant::now();
         // Whoever asked has gone away meanwhile: nobody would hear the answer, so nothing is begun.
         if answer.is_closed() {
@@ -353,6 +386,7 @@ impl Drive {
         let span_ms = match self.options.lease {
             Lease::Standing { lease_ms } => lease_ms,
             Lease::Invoked { awake_ms, .. } => awake_ms,
+            Lease::Granted { .. } => return Ok(()),
         };
         let now_ms = system_now_ms();
         match self.awake_until_ms {
@@ -386,11 +420,9 @@ impl Drive {
                     self.wake(now_ms + lease_ms).await?;
                 }
             }
-            Lease::Invoked { quiet_ms, .. } => {
-                let quiet = quiet_ms.is_some_and(|quiet_ms| {
-                    self.is_idle() && self.idle_since.elapsed() >= Duration::from_millis(quiet_ms)
-                });
-                if now_ms + FREEZE_MARGIN_MS >= until_ms || quiet {
+            Lease::Invoked { .. } | Lease::Granted { .. } => {
+                let quiet = self.quiet_at().is_some_and(|at| at <= Instant::now());
+                if now_ms + self.freeze_margin_ms() >= until_ms || quiet {
                     self.suspend().await?;
                 }
             }
@@ -399,7 +431,31 @@ impl Drive {
     }
 
     fn is_idle(&self) -> bool {
-        self.quiet && self.unsettled.is_empty() && self.waiting.is_empty() && !self.replay_wanted
+        self.quiet
+            && self.unsettled.is_empty()
+            && self.waiting.is_empty()
+            && self.handed_in.is_empty()
+            && !self.replay_wanted
+    }
+
+    /// When it will have been quiet for so long that the awake period ends, if nothing comes until then.
+    fn quiet_at(&self) -> Option<Instant> {
+        let quiet_ms = match self.options.lease {
+            Lease::Standing { .. } => None,
+            Lease::Invoked { quiet_ms, .. } => quiet_ms,
+            Lease::Granted { .. } => self.quiet_ms,
+        };
+        let held = Duration::from_millis(self.held_until_ms.saturating_sub(system_now_ms()));
+        let at = self.idle_since + Duration::from_millis(quiet_ms?);
+        self.is_idle().then(|| at.max(Instant::now() + held))
+    }
+
+    /// How long before the announced end of an awake period its freeze begins.
+    fn freeze_margin_ms(&self) -> u64 {
+        match self.options.lease {
+            Lease::Standing { .. } | Lease::Invoked { .. } => FREEZE_MARGIN_MS,
+            Lease::Granted { margin_ms, .. } => margin_ms,
+        }
     }
 
     /// When something will be due at the earliest.
@@ -413,13 +469,11 @@ impl Drive {
         if let Some(until_ms) = self.awake_until_ms {
             earliest = earliest.min(match self.options.lease {
                 Lease::Standing { lease_ms } => at(until_ms.saturating_sub(lease_ms / 2)),
-                Lease::Invoked { .. } => at(until_ms.saturating_sub(FREEZE_MARGIN_MS)),
+                Lease::Invoked { .. } | Lease::Granted { .. } => at(until_ms.saturating_sub(self.freeze_margin_ms())),
             });
         }
-        if let Lease::Invoked { quiet_ms: Some(quiet_ms), .. } = self.options.lease
-            && self.is_idle()
-        {
-            earliest = earliest.min(self.idle_since + Duration::from_millis(quiet_ms));
+        if let Some(quiet_at) = self.quiet_at() {
+            earliest = earliest.min(quiet_at);
         }
         if let Some(save_at) = self.next_save() {
             earliest = earliest.min(save_at);
@@ -438,7 +492,9 @@ impl Drive {
             self.anew = true;
             // What its former life took in was not passed on, and goes back with the link.
             self.combining.clear();
+            self.handed_in.clear();
         }
+        self.handed_in.done_with(effects.done_with);
         self.replay_wanted = effects.replay;
         let serves_anyone = std::mem::replace(&mut self.serves_anyone, effects.serve_anyone);
         let handed_over = self.link.as_ref().map(|_| Instant::now());
@@ -466,7 +522,7 @@ impl Drive {
             },
             quiet: self.quiet,
             unsettled: self.unsettled.len() + self.stale.len(),
-            invocations: self.waiting.values().map(Vec::len).sum(),
+            invocations: self.waiting.values().map(Vec::len).sum::<usize>() + self.handed_in.len(),
             wakes: self.wakes,
             connected: self.link.is_some(),
             complete: self.awake_until_ms.is_some() && self.serves_anyone,

@@ -25,7 +25,7 @@ pub use bus::{Bus, BusConfig, BusLink, BusStats, Faults};
 pub use checkpoint::{DirectoryVault, Loaded, MemoryVault, Vault, VaultError};
 pub use drive::{Latency, Received, Sent, Traffic, Volume};
 pub use instance::{CallError, Cause, Instance, Lost, usual_config};
-pub use replica::{Confirm, Ended, InvokeError, Lease, Phase, Replica, ReplicaOptions, Report, StartError};
+pub use replica::{Confirm, Ended, Grant, InvokeError, Lease, Phase, Replica, ReplicaOptions, Report, StartError};
 pub use runtime::{Limits, Runtime, RuntimeError};
 #[cfg(feature = "compiler")]
 pub use target::Target;
