@@ -20,6 +20,8 @@ use crate::step::Step;
 
 /// How long things may take in all to settle, besides what a scenario gives them: functions are woken and frozen.
 const SETTLE: Duration = Duration::from_secs(60);
+/// Between two requests each is frozen: soon, since a scenario has many.
+const LINGER: &str = "quiet:0.05";
 /// For how long each is woken while things settle.
 const WAKE_SECONDS: f64 = 1.0;
 /// For how long a new function is woken at a time until it has the whole database, and how often.
@@ -140,6 +142,7 @@ impl LambdaStage {
     fn start(&mut self, start: &Start) -> Result<()> {
         let mut given = variables(&self.usual, &start.config).map_err(|reason| anyhow::anyhow!(reason))?;
         given.extend([("DAYFLY_REGION", start.region.clone()), ("DAYFLY_ZONE", start.zone.clone())]);
+        given.push(("DAYFLY_LINGER", LINGER.to_owned()));
         let given: Vec<(&str, &str)> = given.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let function = Function::start(&self.cluster, &given)?;
         let mut woken = function.wake(FILL_SECONDS)?;

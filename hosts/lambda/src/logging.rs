@@ -21,6 +21,8 @@ pub fn start(logging: &Logging) {
     let targets = Targets::new()
         .with_default(others)
         .with_target("lapin", amqp)
+        // It logs each error that an event is answered with, without the request's id; the host does so with it.
+        .with_target("lambda_runtime::layers::api_response", amqp)
         .with_target("bootstrap", level)
         .with_target("dayfly_engine", level);
     let registry = tracing_subscriber::registry().with(targets);
