@@ -272,7 +272,7 @@ pub fn url_event(request: &Request) -> Value {
         "rawPath": request.path,
         "rawQueryString": request.query,
         "headers": headers,
-        "requestContext": {"stage": "$default", "http": http},
+        "requestContext": {"stage": "$default", "domainName": "id.lambda-url.eu-north-1.on.aws", "http": http},
         "body": STANDARD.encode(&request.body),
         "isBase64Encoded": true,
     })

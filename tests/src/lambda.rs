@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use dayfly_core::http::Request;
-use serde_json::Value;
+use serde_json::json;
 
 use crate::act::{Act, Settings, Start};
 use crate::function::Function;
@@ -24,9 +24,8 @@ const SETTLE: Duration = Duration::from_secs(60);
 const LINGER: &str = "quiet:0.05";
 /// For how long each is woken while things settle.
 const WAKE_SECONDS: f64 = 1.0;
-/// For how long a new function is woken at a time until it has the whole database, and how often.
-const FILL_SECONDS: f64 = 3.0;
-const FILLS_MAX: usize = 20;
+/// For how long the others are woken when one is started.
+const OVERLAP_SECONDS: f64 = 2.0;
 
 /// Plays scenarios on functions.
 pub struct LambdaRunner;
@@ -144,16 +143,17 @@ impl LambdaStage {
         given.extend([("DAYFLY_REGION", start.region.clone()), ("DAYFLY_ZONE", start.zone.clone())]);
         given.push(("DAYFLY_LINGER", LINGER.to_owned()));
         let given: Vec<(&str, &str)> = given.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let function = Function::start(&self.cluster, &given)?;
-        let mut woken = function.wake(FILL_SECONDS)?;
-        for _ in 0..FILLS_MAX {
-            if woken["complete"] == Value::Bool(true) {
-                break;
+        // Others are awake meanwhile, as a keeper has it: a newcomer that finds nobody takes itself for the first.
+        for player in self.players.iter().filter(|player| !player.is_frozen) {
+            if let Some(other) = &player.function {
+                other.begin(json!({"wake": {"seconds": OVERLAP_SECONDS}}))?;
             }
-            woken = function.wake(FILL_SECONDS)?;
         }
-        ensure!(woken["complete"] == Value::Bool(true), "{} is not filled: {woken}", start.label);
-        let name = woken["replica"].as_str().context("a replica without name")?.to_owned();
+        let function = Function::start(&self.cluster, &given)?;
+        let answer = function.get("/v1/status")?;
+        let name = answer.header("dayfly-replica").context("a replica without name")?.to_owned();
+        // It is frozen once it has the whole database, and not before.
+        function.await_frozen()?;
         self.players.push(Player { label: start.label.clone(), name, function: Some(function), is_frozen: false });
         Ok(())
     }

@@ -17,11 +17,15 @@ use super::{Unknown, unknown};
 
 /// What all paths of the API begin with.
 const ROOT: &str = "/v1/";
+/// Stands in the domain of every function URL.
+const FUNCTION_URL: &str = ".lambda-url.";
 
 /// Both forms: each has a part of the fields.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Payload {
+    /// Of HTTP APIs and function URLs; events of REST APIs have none.
+    version: Option<String>,
     raw_path: Option<String>,
     raw_query_string: Option<String>,
     path: Option<String>,
@@ -37,8 +41,10 @@ struct Payload {
 }
 
 #[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Context {
     stage: Option<String>,
+    domain_name: Option<String>,
     http: Option<Http>,
 }
 
@@ -52,6 +58,8 @@ pub(super) fn read(event: Value) -> Result<Request, Unknown> {
         serde_json::from_value(event).map_err(|error| unknown(format!("a request of HTTP is broken: {error}")))?;
     let missing = |name: &str| unknown(format!("a request of HTTP has no `{name}`"));
     let context = payload.request_context.unwrap_or_default();
+    let is_function_url = context.domain_name.is_some_and(|name| name.contains(FUNCTION_URL));
+    let is_decoded = payload.version.is_some() && !is_function_url;
     let (method, path, query) = match context.http {
         Some(http) => {
             let path = payload.raw_path.ok_or_else(|| missing("rawPath"))?;
@@ -76,7 +84,7 @@ pub(super) fn read(event: Value) -> Result<Request, Unknown> {
         true => STANDARD.decode(body).map_err(|error| unknown(format!("the body is not in base64: {error}")))?,
         false => body.into_bytes(),
     };
-    let path = encoded(below_root(&path, context.stage.as_deref()));
+    let path = encoded(below_root(&path, context.stage.as_deref()), is_decoded);
     Ok(Request { method, path, query, headers: headers.collect(), body })
 }
 
@@ -97,12 +105,14 @@ fn below_root<'a>(path: &'a str, stage: Option<&str>) -> &'a str {
     }
 }
 
-/// Encodes what cannot stand in a path, and leaves what is encoded.
-fn encoded(path: &str) -> String {
+/// Encodes what cannot stand in a path, and leaves what is encoded. A stray `%` is one that was encoded before if the path
+/// `is_decoded`; else it is the client's mistake, and told by the API.
+fn encoded(path: &str, is_decoded: bool) -> String {
     let bytes = path.as_bytes();
     let mut out = String::with_capacity(bytes.len());
     for (at, byte) in bytes.iter().enumerate() {
-        let is_escape = || bytes.get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+        let is_escape =
+            || !is_decoded || bytes.get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
         let stands = is_unreserved(*byte) || b"/!$&'()*+,;=:@".contains(byte) || (*byte == b'%' && is_escape());
         push(&mut out, *byte, stands);
     }
@@ -153,7 +163,7 @@ mod tests {
         let request = read(json!({
             "version": "2.0",
             "routeKey": "$default",
-            "rawPath": "/v1/data/orset/a%2Fb%20c",
+            "rawPath": "/v1/data/orset/a%2Fb%20c%zz",
             "rawQueryString": "prefix=%C3%A9&prefix=a+b",
             "cookies": ["c=1"],
             "headers": {"content-type": "application/json", "dayfly-after": "token"},
@@ -163,7 +173,7 @@ mod tests {
                 "apiId": "url-id",
                 "domainName": "url-id.lambda-url.us-west-2.on.aws",
                 "domainPrefix": "url-id",
-                "http": {"method": "POST", "path": "/v1/data/orset/a%2Fb%20c", "protocol": "HTTP/1.1",
+                "http": {"method": "POST", "path": "/v1/data/orset/a%2Fb%20c%zz", "protocol": "HTTP/1.1",
                     "sourceIp": "192.0.2.1", "userAgent": "agent"},
                 "requestId": "id",
                 "routeKey": "$default",
@@ -175,14 +185,16 @@ mod tests {
             "isBase64Encoded": true
         }));
         let request = request.expect("it is one");
-        assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/v1/data/orset/a%2Fb%20c"));
+        assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/v1/data/orset/a%2Fb%20c%zz"));
         assert_eq!(request.query, "prefix=%C3%A9&prefix=a+b");
         assert_eq!(request.body, br#"{"add":["x"]}"#);
         assert_eq!(header(&request, "dayfly-after"), ["token"]);
     }
 
     fn payload_2(path: &str, stage: &str) -> String {
-        let event = json!({"rawPath": path, "requestContext": {"stage": stage, "http": {"method": "GET"}}});
+        let context =
+            json!({"stage": stage, "domainName": "id.execute-api.eu-north-1.amazonaws.com", "http": {"method": "GET"}});
+        let event = json!({"version": "2.0", "rawPath": path, "requestContext": context});
         read(event).expect("it is one").path
     }
 
