@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
+use dayfly_tests::lambda::LambdaRunner;
 use dayfly_tests::native::NativeRunner;
 use dayfly_tests::node::NodeRunner;
 use dayfly_tests::player::play;
@@ -26,6 +27,7 @@ fn main() -> Result<()> {
         Arc::new(NativeRunner),
         program.clone(),
         Arc::new(NodeRunner),
+        Arc::new(LambdaRunner),
     ];
     let mut trials = Vec::new();
     for runner in &runners {

@@ -18,7 +18,7 @@ use crate::life::{CoreMaker, Life, Maker, Started};
 use crate::stepped::SteppedRunner;
 
 /// Where the component is: where `DAYFLY_COMPONENT` says, else where `cargo xtask build` leaves it.
-fn component_file() -> PathBuf {
+pub fn component_file() -> PathBuf {
     let usual = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/component/dayfly-replica.wasm");
     std::env::var_os("DAYFLY_COMPONENT").map_or_else(usual, PathBuf::from)
 }

@@ -15,6 +15,12 @@ const PIECE_BYTES: usize = 16 << 10;
 pub fn throttle(to: SocketAddr, bytes_per_second: u64) -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
+    hand_on_from(listener, to, bytes_per_second);
+    Ok(address)
+}
+
+/// The same at this listener, which may come and go.
+pub fn hand_on_from(listener: TcpListener, to: SocketAddr, bytes_per_second: u64) {
     thread::spawn(move || {
         for client in listener.incoming().map_while(Result::ok) {
             let Ok(server) = TcpStream::connect(to) else { continue };
@@ -23,7 +29,6 @@ pub fn throttle(to: SocketAddr, bytes_per_second: u64) -> Result<SocketAddr> {
             thread::spawn(move || hand_on(server_read, client, bytes_per_second));
         }
     });
-    Ok(address)
 }
 
 /// Copies until either side ends, and then ends the other.

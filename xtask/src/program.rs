@@ -42,6 +42,8 @@ impl Program {
 pub fn cargo_on_hosts(workspace: &Workspace, component: &Component, subcommand: &str) -> Command {
     let mut cargo = workspace.cargo();
     cargo.arg(subcommand).env(component::VARIABLE, &component.path);
-    cargo.args(["--package", "dayfly-engine", "--package", "dayfly", "--package", "dayfly-tests"]);
+    for package in ["dayfly-engine", "dayfly", "dayfly-lambda", "dayfly-tests"] {
+        cargo.args(["--package", package]);
+    }
     cargo
 }

@@ -13,7 +13,9 @@ mod answer;
 mod combining;
 mod connection;
 mod counters;
+mod due;
 mod freeze;
+mod handed_in;
 mod replay;
 mod stored;
 mod traffic;
@@ -23,6 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -31,13 +34,14 @@ use self::combining::Combining;
 use self::connection::{Attaching, Backoff, Watch, attached};
 pub(crate) use self::counters::Counters;
 pub use self::counters::{Latency, Received, Sent, Traffic, Volume};
+use self::handed_in::HandedIn;
 use self::replay::{Read, Reading, next_read};
 use self::stored::{Saving, saved};
 use crate::broker::{Attachment, Broker, BrokerError, Event, Link};
 use crate::checkpoint::VaultError;
 use crate::contract::{Effects, FrameId, Receipt, Request, Response, Timestamp, Verdict};
 use crate::instance::{Instance, Lost};
-use crate::replica::{Confirm, Ended, Lease, Phase, ReplicaOptions, Report};
+use crate::replica::{Confirm, Ended, Grant, Lease, Phase, ReplicaOptions, Report};
 use crate::world::system_now_ms;
 
 /// What a replica is asked to do.
@@ -54,6 +58,15 @@ pub(crate) enum Command {
     },
     Wake {
         until_ms: Timestamp,
+        done: oneshot::Sender<()>,
+    },
+    Grant {
+        grant: Grant,
+        done: oneshot::Sender<()>,
+    },
+    /// Answers when the component is done with them; dropped if it is frozen before.
+    Deliver {
+        bodies: Vec<Bytes>,
         done: oneshot::Sender<()>,
     },
     Suspend(oneshot::Sender<()>),
@@ -107,6 +120,10 @@ pub(crate) struct Drive {
     gaps: (u64, u64),
     /// Until when it has announced to be awake; none while it is frozen.
     awake_until_ms: Option<Timestamp>,
+    /// What ends a granted period early.
+    quiet_ms: Option<u64>,
+    /// Quiet ends no period before.
+    held_until_ms: Timestamp,
     next_tick_ms: Option<Timestamp>,
     last_tick: Instant,
     serves_anyone: bool,
@@ -120,6 +137,8 @@ pub(crate) struct Drive {
     waiting: BTreeMap<FrameId, Vec<Waiting>>,
     /// The messages that were taken in, and those of `combiner` that the component is not done with.
     combining: Combining,
+    /// Messages that the host brought, with which the component is not done.
+    handed_in: HandedIn,
     /// The component has started anew, and the host has not done its part.
     anew: bool,
     /// The component asks for the log.
@@ -178,6 +197,8 @@ impl Drive {
             watch: Watch::new(),
             gaps: (0, 0),
             awake_until_ms: None,
+            quiet_ms: None,
+            held_until_ms: 0,
             next_tick_ms: None,
             last_tick: Instant::now(),
             serves_anyone: false,
@@ -187,6 +208,7 @@ impl Drive {
             stale: BTreeSet::new(),
             waiting: BTreeMap::new(),
             combining: Combining::default(),
+            handed_in: HandedIn::default(),
             anew: false,
             replay_wanted: false,
             reading: None,
@@ -226,6 +248,7 @@ impl Drive {
                 self.settle_all().await?;
                 self.let_go().await;
             }
+            Lease::Granted { first, .. } => self.grant(first).await?,
         }
         self.watch.expect(Duration::ZERO);
         loop {
@@ -291,6 +314,13 @@ impl Drive {
                 let _ = done.send(());
                 Ok(())
             }
+            Command::Grant { grant, done } => {
+                self.grant(grant).await?;
+                self.tell();
+                let _ = done.send(());
+                Ok(())
+            }
+            Command::Deliver { bodies, done } => self.deliver(&bodies, done),
             Command::Suspend(done) => {
                 self.suspend().await?;
                 self.tell();
@@ -314,6 +344,10 @@ impl Drive {
         taken: &AtomicBool,
     ) -> Result<(), End> {
         self.stay_awake().await?;
+        // What is granted is the host's to say: the dropped answer tells it that nothing was taken.
+        if self.awake_until_ms.is_none() {
+            return Ok(());
+        }
         self.idle_since = Instant::now();
         // Whoever asked has gone away meanwhile: nobody would hear the answer, so nothing is begun.
         if answer.is_closed() {
@@ -353,6 +387,7 @@ impl Drive {
         let span_ms = match self.options.lease {
             Lease::Standing { lease_ms } => lease_ms,
             Lease::Invoked { awake_ms, .. } => awake_ms,
+            Lease::Granted { .. } => return Ok(()),
         };
         let now_ms = system_now_ms();
         match self.awake_until_ms {
@@ -367,67 +402,6 @@ impl Drive {
         }
     }
 
-    /// Does what has become due; several things may have.
-    async fn do_what_is_due(&mut self) -> Result<(), End> {
-        let now_ms = system_now_ms();
-        if self.next_tick_ms.is_some_and(|at_ms| at_ms <= now_ms) {
-            self.last_tick = Instant::now();
-            // The tick that was asked for is this one; what the call asks for comes after it.
-            self.next_tick_ms = None;
-            let effects = self.instance.tick()?;
-            self.carry_out(effects);
-        }
-        self.give_up_waiting();
-        self.save_if_due()?;
-        let Some(until_ms) = self.awake_until_ms else { return Ok(()) };
-        match self.options.lease {
-            Lease::Standing { lease_ms } => {
-                if now_ms + lease_ms / 2 >= until_ms {
-                    self.wake(now_ms + lease_ms).await?;
-                }
-            }
-            Lease::Invoked { quiet_ms, .. } => {
-                let quiet = quiet_ms.is_some_and(|quiet_ms| {
-                    self.is_idle() && self.idle_since.elapsed() >= Duration::from_millis(quiet_ms)
-                });
-                if now_ms + FREEZE_MARGIN_MS >= until_ms || quiet {
-                    self.suspend().await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn is_idle(&self) -> bool {
-        self.quiet && self.unsettled.is_empty() && self.waiting.is_empty() && !self.replay_wanted
-    }
-
-    /// When something will be due at the earliest.
-    fn wait_until(&self) -> Instant {
-        let (now, now_ms) = (Instant::now(), system_now_ms());
-        let at = |at_ms: Timestamp| now + Duration::from_millis(at_ms.saturating_sub(now_ms));
-        let mut earliest = now + WAIT_MAX;
-        if let Some(tick_ms) = self.next_tick_ms {
-            earliest = earliest.min(at(tick_ms).max(self.last_tick + TICK_MIN));
-        }
-        if let Some(until_ms) = self.awake_until_ms {
-            earliest = earliest.min(match self.options.lease {
-                Lease::Standing { lease_ms } => at(until_ms.saturating_sub(lease_ms / 2)),
-                Lease::Invoked { .. } => at(until_ms.saturating_sub(FREEZE_MARGIN_MS)),
-            });
-        }
-        if let Lease::Invoked { quiet_ms: Some(quiet_ms), .. } = self.options.lease
-            && self.is_idle()
-        {
-            earliest = earliest.min(self.idle_since + Duration::from_millis(quiet_ms));
-        }
-        if let Some(save_at) = self.next_save() {
-            earliest = earliest.min(save_at);
-        }
-        let confirms = self.waiting.values().flatten().map(|waiting| waiting.until).min();
-        confirms.map_or(earliest, |until| earliest.min(until))
-    }
-
     // Effects.
 
     /// Carries out what a call asked for. That the component has started anew is left to [`Drive::begin_anew`].
@@ -438,7 +412,9 @@ impl Drive {
             self.anew = true;
             // What its former life took in was not passed on, and goes back with the link.
             self.combining.clear();
+            self.handed_in.clear();
         }
+        self.handed_in.done_with(effects.done_with);
         self.replay_wanted = effects.replay;
         let serves_anyone = std::mem::replace(&mut self.serves_anyone, effects.serve_anyone);
         let handed_over = self.link.as_ref().map(|_| Instant::now());
@@ -466,7 +442,7 @@ impl Drive {
             },
             quiet: self.quiet,
             unsettled: self.unsettled.len() + self.stale.len(),
-            invocations: self.waiting.values().map(Vec::len).sum(),
+            invocations: self.waiting.values().map(Vec::len).sum::<usize>() + self.handed_in.len(),
             wakes: self.wakes,
             connected: self.link.is_some(),
             complete: self.awake_until_ms.is_some() && self.serves_anyone,
@@ -484,8 +460,6 @@ impl Drive {
 }
 
 const HOUR_MS: u64 = 3_600_000;
-/// An awake period ends this long before what was announced: the promise is to be frozen by then.
-const FREEZE_MARGIN_MS: u64 = 50;
 
 /// The next event of a link; never, without one.
 async fn next_event(link: Option<&mut Box<dyn Link>>) -> Event {

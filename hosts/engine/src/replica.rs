@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
@@ -42,6 +43,25 @@ pub enum Lease {
         /// Freeze it earlier, once it has had nothing left to do for so many milliseconds.
         quiet_ms: Option<u64>,
     },
+    /// As long as a platform grants, which freezes the process by itself: awake from the start, and later only by
+    /// [`Replica::grant`]. An invocation does not prolong it, and a frozen replica takes none
+    /// ([`InvokeError::NotTaken`]).
+    Granted {
+        /// The first awake period.
+        first: Grant,
+        /// So many milliseconds before the end of a period the replica begins to freeze, so that what it sends then is
+        /// confirmed by the end: some round trips to the broker.
+        margin_ms: u64,
+    },
+}
+
+/// An awake period that a platform grants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Its end, in milliseconds since 1970, at most 1 h ahead. The replica announces it to everyone.
+    pub until_ms: u64,
+    /// End it earlier, once the replica has had nothing left to do for so many milliseconds; none: it lasts.
+    pub quiet_ms: Option<u64>,
 }
 
 /// How a replica is run.
@@ -125,7 +145,7 @@ pub struct Report {
     pub quiet: bool,
     /// How many of its frames the broker has not settled.
     pub unsettled: usize,
-    /// How many invocations wait in it for their answers.
+    /// How many invocations and deliveries wait in it for their answers.
     pub invocations: usize,
     /// How often it has begun an awake period.
     pub wakes: u64,
@@ -148,7 +168,7 @@ pub struct Report {
 /// Why an invocation has no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InvokeError {
-    /// The replica ended before it took the request: nothing was applied.
+    /// The replica ended before it took the request, or is frozen and not to be woken by it: nothing was applied.
     NotTaken,
     /// The replica ended after it took the request: a write may or may not have been applied.
     InDoubt,
@@ -157,7 +177,7 @@ pub enum InvokeError {
 impl fmt::Display for InvokeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotTaken => write!(f, "the replica ended before it took the request"),
+            Self::NotTaken => write!(f, "the replica ended, or was frozen, before it took the request"),
             Self::InDoubt => write!(f, "the replica ended while it answered: a write may or may not have been applied"),
         }
     }
@@ -217,7 +237,7 @@ impl fmt::Debug for Replica {
 
 impl Replica {
     /// Makes an instance, starts it, declares its inbox, loads stored state, and drives it by a task of the calling
-    /// tokio runtime. A standing replica wakes at once; another stays frozen until it is invoked. The world has to show
+    /// tokio runtime. With [`Lease::Invoked`] it stays frozen until it is invoked; otherwise it wakes at once. The world has to show
     /// the real time; for a virtual one, step an [`crate::Instance`] by hand.
     pub async fn start(
         runtime: &Runtime,
@@ -267,7 +287,7 @@ impl Replica {
         self.shared.report.clone()
     }
 
-    /// Has it answer a request; a frozen one is woken for it. A write is answered as [`ReplicaOptions::confirm`] says.
+    /// Has it answer a request; a frozen one is woken for it, unless its lease is [`Lease::Granted`]. A write is answered as [`ReplicaOptions::confirm`] says.
     pub async fn invoke(&self, request: Request) -> Result<Response, InvokeError> {
         let (answer, answered) = oneshot::channel();
         let taken = Arc::new(AtomicBool::new(false));
@@ -291,6 +311,20 @@ impl Replica {
     /// returns. `false` if the replica has ended.
     pub async fn wake(&self, until_ms: u64) -> bool {
         self.command(|done| Command::Wake { until_ms, done }).await
+    }
+
+    /// Has a replica with [`Lease::Granted`] be awake for this period; it has been woken when this returns. A period that
+    /// lasts is prolonged, never shortened, and not ended by quiet before the end of one that was granted without.
+    /// `false` if the replica has ended.
+    pub async fn grant(&self, grant: Grant) -> bool {
+        self.command(|done| Command::Grant { grant, done }).await
+    }
+
+    /// Hands in bodies of frames that a host took from the broker by itself, in place of the replica's link. Returns when
+    /// the replica is done with them (`effects.done-with`), so that the broker may forget them. `false` if it is frozen,
+    /// or was before that, or has ended: they are to be handed in again, to whichever replica.
+    pub async fn deliver(&self, bodies: Vec<Bytes>) -> bool {
+        self.command(|done| Command::Deliver { bodies, done }).await
     }
 
     /// Freezes it: its frames are settled, its inbox stays. A standing replica wakes only with the next invocation or

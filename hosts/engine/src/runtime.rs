@@ -1,15 +1,18 @@
-//! Compiles the component once and makes any number of instances of it.
+//! Compiles the component once, or maps what was compiled ahead of time, and makes any number of instances of it.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use wasmtime::component::{Component, Linker};
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::artefact::{Artefact, hash_hex};
+use crate::artefact::{Artefact, CODE_FILE, HASH_FILE};
 use crate::contract::ReplicaPre;
 use crate::instance::{Guest, Instance, Lost};
 use crate::stopwatch::Ticker;
+#[cfg(feature = "compiler")]
+use crate::target::Target;
 use crate::world::{self, World};
 
 /// What instances may use, and how many there may be.
@@ -80,7 +83,7 @@ impl Limits {
     }
 
     /// The same for compiling, loading and running: an artefact fits only an engine of the same layout.
-    fn engine(&self) -> Result<Engine, RuntimeError> {
+    fn config(&self) -> Config {
         let mut pool = PoolingAllocationConfig::new();
         pool.total_component_instances(self.instances)
             .total_core_instances(self.instances.saturating_mul(CORE_INSTANCES_PER_COMPONENT))
@@ -101,11 +104,28 @@ impl Limits {
             .memory_guard_size(layout.guard_bytes)
             .memory_may_move(false)
             .guard_before_linear_memory(false)
-            .cranelift_opt_level(OptLevel::Speed)
             .epoch_interruption(true)
             .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(8));
-        Engine::new(&config).map_err(|error| RuntimeError::Engine(format!("{error:#}")))
+        config
     }
+
+    /// An engine that runs artefacts.
+    fn engine(&self) -> Result<Engine, RuntimeError> {
+        engine(&self.config())
+    }
+
+    /// An engine that compiles.
+    #[cfg(feature = "compiler")]
+    fn compiler(&self, target: Target) -> Result<Engine, RuntimeError> {
+        let mut config = self.config();
+        config.cranelift_opt_level(wasmtime::OptLevel::Speed);
+        target.apply(&mut config)?;
+        engine(&config)
+    }
+}
+
+fn engine(config: &Config) -> Result<Engine, RuntimeError> {
+    Engine::new(config).map_err(|error| RuntimeError::Engine(format!("{error:#}")))
 }
 
 /// The address space of one memory, in bytes. How much of it may be used is bounded by [`Limits::memory_bytes`] alone.
@@ -136,7 +156,8 @@ pub enum RuntimeError {
     /// It is a component, but not one of the world `dayfly:replica/replica`, or it imports more than clock and
     /// randomness.
     Contract(String),
-    /// The artefact is broken, or was made by another version or with other limits: make it anew.
+    /// The artefact is missing or broken, or was made by another version, for another processor or with other limits:
+    /// make it anew.
     Artefact(String),
 }
 
@@ -176,44 +197,56 @@ impl fmt::Debug for Runtime {
 
 impl Runtime {
     /// Compiles a component. Takes a good part of a second; [`Runtime::precompile`] does it ahead of time.
+    #[cfg(feature = "compiler")]
     pub fn new(component: &[u8], limits: Limits) -> Result<Self, RuntimeError> {
         limits.check()?;
-        let engine = limits.engine()?;
+        let engine = limits.compiler(Target::Host)?;
         let compiled =
             Component::new(&engine, component).map_err(|error| RuntimeError::Compile(format!("{error:#}")))?;
-        Self::assemble(engine, &compiled, hash_hex(component), limits)
+        Self::assemble(engine, &compiled, crate::artefact::hash_hex(component), limits)
     }
 
-    /// Compiles a component to an artefact for [`Runtime::from_artefact`] with the same limits, on the same kind of
-    /// processor. Other limits do as long as they lay memories out alike: as many instances as fit 64 TiB with 4 GiB
-    /// each, or the same `memory_bytes`.
-    pub fn precompile(component: &[u8], limits: Limits) -> Result<Artefact, RuntimeError> {
+    /// Compiles a component to an artefact for [`Runtime::map`] with the same limits, on a processor of this target.
+    /// Other limits do as long as they lay memories out alike: as many instances as fit 64 TiB with 4 GiB each, or the
+    /// same `memory_bytes`.
+    #[cfg(feature = "compiler")]
+    pub fn precompile(component: &[u8], limits: Limits, target: Target) -> Result<Artefact, RuntimeError> {
         limits.check()?;
         let code = limits
-            .engine()?
+            .compiler(target)?
             .precompile_component(component)
             .map_err(|error| RuntimeError::Compile(format!("{error:#}")))?;
-        Ok(Artefact { component_hash: hash_hex(component), code })
+        Ok(Artefact { component_hash: crate::artefact::hash_hex(component), code })
     }
 
-    /// Loads what [`Runtime::precompile`] made; takes less than a millisecond.
+    /// Maps what [`Artefact::write`] left in this folder; takes less than a millisecond, and needs no compiler. Pages of
+    /// the code are read from the file when they are first used.
     ///
     /// # Safety
     ///
-    /// An artefact is machine code and runs as such: it must come from [`Runtime::precompile`], unchanged. What its
-    /// version and configuration are is checked, what it does is not.
-    pub unsafe fn from_artefact(artefact: &Artefact, limits: Limits) -> Result<Self, RuntimeError> {
+    /// An artefact is machine code and runs as such: it must come from [`Runtime::precompile`], unchanged. Whether
+    /// version, configuration and the processor fit it is checked; what it does is not. Nor may anybody write to the
+    /// file as long as the runtime or an instance is there, since the code that runs would change; to replace the file
+    /// by another, as [`Artefact::write`] does, is harmless.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Artefact`]: a file is missing, broken, or made for something else.
+    pub unsafe fn map(folder: &Path, limits: Limits) -> Result<Self, RuntimeError> {
         limits.check()?;
+        let refuse =
+            |file: &str, reason: String| RuntimeError::Artefact(format!("{}: {reason}", folder.join(file).display()));
+        let hash = Artefact::hash_in(folder).map_err(|error| refuse(HASH_FILE, error.to_string()))?;
         let engine = limits.engine()?;
-        // SAFETY: the caller vouches for the artefact.
-        let compiled = unsafe { Component::deserialize(&engine, &artefact.code) }.map_err(|error| {
-            RuntimeError::Artefact(format!(
-                "it is broken, or was made by another version or with limits that lay memories out otherwise than \
-                     those asked for ({}): make it anew: {error:#}",
+        // SAFETY: the caller vouches for the file.
+        let compiled = unsafe { Component::deserialize_file(&engine, folder.join(CODE_FILE)) }.map_err(|error| {
+            let reason = format!(
+                "it is broken, or was made by another version, for another processor or with limits that lay memories \
+                 out otherwise than those asked for ({}): make it anew: {error:#}",
                 limits.layout()
-            ))
+            );
+            refuse(CODE_FILE, reason)
         })?;
-        Self::assemble(engine, &compiled, artefact.component_hash.clone(), limits)
+        Self::assemble(engine, &compiled, hash, limits)
     }
 
     fn assemble(

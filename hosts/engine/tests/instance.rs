@@ -2,12 +2,15 @@
 
 mod guest;
 
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use dayfly_engine::contract::{Part, Receipt, Request, Verdict};
 use dayfly_engine::{
-    Artefact, CallError, Cause, Instance, Limits, Lost, Runtime, RuntimeError, SystemWorld, VirtualClock, VirtualWorld,
+    CallError, Cause, Instance, Limits, Lost, Runtime, RuntimeError, SystemWorld, Target, VirtualClock, VirtualWorld,
 };
 
 const MEMORY_BYTES: u64 = 16 << 20;
@@ -119,16 +122,27 @@ fn what_is_no_replica_is_refused() {
     );
 }
 
+/// A folder of this test's own, empty.
+fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("artefact-{name}"));
+    match fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => panic!("{error}"),
+        _ => fs::create_dir_all(&folder).expect("a folder"),
+    }
+    folder
+}
+
 #[test]
 fn an_artefact_runs_as_its_component_does_and_only_where_memories_lie_alike() {
     let limits = Limits { instances: 2, memory_bytes: MEMORY_BYTES, call_ms: 300 };
     let component = guest::hostile_component();
-    let artefact = Runtime::precompile(&component, limits).expect("it compiles");
-    let artefact = Artefact::from_bytes(&artefact.to_bytes()).expect("it is one");
+    let folder = folder("layout");
+    let make = |limits| Runtime::precompile(&component, limits, Target::Host).expect("it compiles").write(&folder);
+    make(limits).expect("it is written");
     // The same layout: with other bounds, the bounds asked for hold.
     for limits in [limits, Limits { instances: 1, memory_bytes: 2 * MEMORY_BYTES, call_ms: 200 }] {
         // SAFETY: it was made by `precompile` above.
-        let runtime = unsafe { Runtime::from_artefact(&artefact, limits) }.expect("it loads");
+        let runtime = unsafe { Runtime::map(&folder, limits) }.expect("it loads");
         assert_eq!(runtime.component_hash(), dayfly_engine::artefact::hash_hex(&component));
         let mut instance = runtime.instantiate(SystemWorld).expect("there is room");
         assert!(instance.start(&guest::config("c", "a")).is_ok());
@@ -139,16 +153,53 @@ fn an_artefact_runs_as_its_component_does_and_only_where_memories_lie_alike() {
     // So many that a slot is no larger than its memory: the code would have to check bounds, and does not.
     let other = Limits { instances: 100_000, ..limits };
     // SAFETY: as above.
-    let refused = unsafe { Runtime::from_artefact(&artefact, other) }.expect_err("another layout");
+    let refused = unsafe { Runtime::map(&folder, other) }.expect_err("another layout");
     let RuntimeError::Artefact(reason) = refused else { panic!("{refused}") };
     assert!(reason.contains("slots of 16777216 bytes") && reason.contains("make it anew"), "{reason}");
-    let crowded = Runtime::precompile(&component, other).expect("it compiles");
+    make(other).expect("it is written");
     // SAFETY: it was made by `precompile` a line above.
-    let runtime = unsafe { Runtime::from_artefact(&crowded, other) }.expect("it loads");
+    let runtime = unsafe { Runtime::map(&folder, other) }.expect("it loads");
     let mut instance = runtime.instantiate(SystemWorld).expect("there is room");
     assert!(instance.start(&guest::config("c", "a")).is_ok());
     let outcome = instance.wake(0);
     lost(&mut instance, outcome, Cause::OutOfMemory, &MEMORY_BYTES.to_string());
+}
+
+#[test]
+fn an_artefact_names_the_processors_it_is_for_and_not_the_one_that_made_it() {
+    let limits = Limits { instances: 2, memory_bytes: MEMORY_BYTES, call_ms: 300 };
+    let component = guest::hostile_component();
+    let code = |target| Runtime::precompile(&component, limits, target).map(|artefact| artefact.code);
+    let generic = code(Target::X86_64).expect("it compiles");
+    // Among other things, the file holds the settings of the compiler by their names.
+    let names = |name: &str| generic.windows(name.len()).any(|window| window == name.as_bytes());
+    assert!(names("has_avx2") && names("x86_64"), "it tells no processor");
+
+    match code(Target::Arm64) {
+        Ok(code) => assert_ne!(code, generic),
+        Err(RuntimeError::Engine(reason)) => assert!(reason.contains("compiler-arm64"), "{reason}"),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn a_folder_without_an_artefact_is_refused_by_what_is_missing() {
+    let limits = Limits { instances: 1, ..Limits::default() };
+    let folder = folder("broken");
+    let refusal = || {
+        // SAFETY: what stands there is no machine code, and does not become any.
+        match unsafe { Runtime::map(&folder, limits) } {
+            Err(RuntimeError::Artefact(reason)) => reason,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(refusal().contains("replica.sha256"), "{}", refusal());
+    fs::write(folder.join("replica.sha256"), "abc").expect("it is written");
+    assert!(refusal().contains("64 hex digits"), "{}", refusal());
+    fs::write(folder.join("replica.sha256"), "0".repeat(64)).expect("it is written");
+    assert!(refusal().contains("replica.cwasm"), "{}", refusal());
+    fs::write(folder.join("replica.cwasm"), [0; 100]).expect("it is written");
+    assert!(refusal().contains("make it anew"), "{}", refusal());
 }
 
 #[test]

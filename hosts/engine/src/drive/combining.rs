@@ -28,6 +28,12 @@ impl Combining {
         others
     }
 
+    /// So many more were given to the component, which no link delivered. Gives the number of the last.
+    pub(super) fn count(&mut self, more: usize) -> u64 {
+        self.received += more as u64;
+        self.received
+    }
+
     /// The component is done with so many messages from the first on. Gives the tags of what may be acknowledged now.
     pub(super) fn done_with(&mut self, count: u64) -> Vec<u64> {
         let still = self.taken.iter().position(|(number, _)| *number > count).unwrap_or(self.taken.len());
@@ -63,5 +69,15 @@ mod tests {
         assert_eq!(combining.take(&[delivery(0, Source::Anyone), delivery(1, Source::Combiner)]), [0]);
         assert!(combining.done_with(4).is_empty());
         assert_eq!(combining.done_with(5), [1]);
+    }
+
+    #[test]
+    fn what_a_host_hands_in_is_counted_and_not_acknowledged() {
+        let mut combining = Combining::default();
+        combining.take(&[delivery(0, Source::Combiner)]);
+        assert_eq!(combining.count(2), 3);
+        combining.take(&[delivery(1, Source::Combiner)]);
+        assert_eq!(combining.done_with(3), [0]);
+        assert_eq!(combining.done_with(4), [1]);
     }
 }

@@ -5,6 +5,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::{BROKER_WAIT, DRAIN_MAX, DRAIN_PAUSE_MAX, Drive, End, HOUR_MS, SETTLE_MAX, next_event};
 use crate::broker::Event;
 use crate::contract::Timestamp;
+use crate::replica::Grant;
 use crate::world::system_now_ms;
 
 impl Drive {
@@ -32,6 +33,20 @@ impl Drive {
             self.fail_stale()?;
             self.drain().await?;
         }
+        Ok(())
+    }
+
+    /// Has it be awake as a platform grants. A period that lasts is not cut short: everyone was told of it.
+    pub(super) async fn grant(&mut self, grant: Grant) -> Result<(), End> {
+        match grant.quiet_ms {
+            None => self.held_until_ms = self.held_until_ms.max(grant.until_ms),
+            Some(_) => self.quiet_ms = grant.quiet_ms,
+        }
+        if self.awake_until_ms.is_none_or(|until_ms| until_ms < grant.until_ms) {
+            self.wake(grant.until_ms).await?;
+        }
+        // What it was granted for comes now.
+        self.idle_since = Instant::now();
         Ok(())
     }
 
@@ -107,6 +122,7 @@ impl Drive {
     pub(super) async fn let_go(&mut self) {
         self.awake_until_ms = None;
         self.answer_all_unconfirmed();
+        self.handed_in.clear();
         if let Some(link) = self.link.take() {
             let _ = timeout(SETTLE_MAX, link.detach()).await;
         }
