@@ -109,7 +109,7 @@ pub struct Repair {
     was_served: bool,
     /// When the last piece of an answer came.
     heard_at: Option<Timestamp>,
-    /// How many times a newcomer has waited since it last heard anything.
+    /// How many times a newcomer has waited since it was last told anything by one that has the whole database.
     waits: u32,
     /// Whether pieces of an answer are here of which others are not, be it that they are under way or were given up.
     is_partial: bool,
@@ -220,9 +220,11 @@ impl Repair {
     pub fn stood_still(&mut self, now: Timestamp) {
         let drained_at = now.plus_ms(DRAIN_MS);
         self.sessions.iter_mut().for_each(|session| session.renew_at = session.renew_at.max(drained_at));
-        // Nor did a newcomer wait meanwhile.
-        self.give_up_at = self.give_up_at.map(|at| at.max(now.plus_ms(self.bounds.bootstrap_ms)));
-        self.waits = 0;
+        if self.give_up_at.is_some_and(|at| at.plus_ms(self.bounds.bootstrap_ms) < now) {
+            // It was not even called when its wait was over: it did not wait meanwhile.
+            self.give_up_at = Some(now.plus_ms(self.bounds.bootstrap_ms));
+            self.waits = 0;
+        }
     }
 
     /// Whether a difference was noticed that may have to be looked into.
@@ -465,7 +467,9 @@ impl Repair {
         self.received_bytes += reply.bytes as u64;
         self.expected_entries = self.expected_entries.max(answer.entries);
         self.heard_at = Some(turn.now);
-        self.waits = 0;
+        if reply.complete {
+            self.waits = 0;
+        }
         let Some(at) = self.sessions.iter().position(|session| session.id == answer.session) else {
             // A piece that came late: joined all the same.
             return None;
