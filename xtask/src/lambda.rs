@@ -16,9 +16,11 @@ use crate::workspace::Workspace;
 use crate::zip::{self, Entry};
 
 /// Tells tests the folder of the unpacked zip.
-pub const FOLDER_VARIABLE: &str = "DAYFLY_TEST_LAMBDA";
+const FOLDER_VARIABLE: &str = "DAYFLY_TEST_LAMBDA";
+/// Tells the tests under a simulator which program to run, in place of the one that stands beside them.
+const BOOTSTRAP_VARIABLE: &str = "DAYFLY_BOOTSTRAP";
 /// Tells tests the file of the program cargo-lambda, whose `lambda watch` plays Lambda.
-pub const EMULATOR_VARIABLE: &str = "DAYFLY_TEST_CARGO_LAMBDA";
+const EMULATOR_VARIABLE: &str = "DAYFLY_TEST_CARGO_LAMBDA";
 
 /// It brings zig, which links for an older glibc than the one of this machine.
 const TOOLS: [&str; 2] = ["cargo-lambda==1.9.2", "ziglang==0.17.1"];
@@ -147,7 +149,10 @@ impl<'a> Packager<'a> {
             fs::remove_dir_all(&folder).with_context(|| format!("cannot clear {}", self.workspace.shown(&folder)))?;
         }
         command::run(self.tools.command("python")?.args(["-c", UNPACK]).arg(&package.zip).arg(&folder))?;
-        command.env(FOLDER_VARIABLE, folder).env(EMULATOR_VARIABLE, self.tools.path("cargo-lambda"));
+        command
+            .env(BOOTSTRAP_VARIABLE, folder.join(FILES[0]))
+            .env(EMULATOR_VARIABLE, self.tools.path("cargo-lambda"))
+            .env(FOLDER_VARIABLE, folder);
         Ok(())
     }
 
