@@ -7,13 +7,17 @@ mod command;
 mod component;
 mod debian;
 mod diff;
+mod lambda;
 mod mutations;
 mod program;
+mod pypi;
 mod rabbitmq;
 mod suite;
 mod tally;
+mod templates;
 mod toolchain;
 mod workspace;
+mod zip;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -22,6 +26,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::component::Component;
+use crate::lambda::{Architecture, Packager};
 use crate::program::Program;
 use crate::rabbitmq::RabbitMq;
 use crate::suite::Suite;
@@ -59,7 +64,8 @@ enum Task {
     /// Run everything that continuous integration runs, and stop at the first step that fails.
     ///
     /// In this order: format, the component and its checks, the tests of xtask and of the core, lints, the program,
-    /// a RabbitMQ of its own, and the tests of engine, program and scenarios.
+    /// the templates that deploy to Lambda, the zip for it, a RabbitMQ of its own, and the tests of engine, program and
+    /// scenarios.
     /// The last line counts the tests: `N passed, N failed, N skipped`.
     #[command(verbatim_doc_comment)]
     Test {
@@ -73,6 +79,9 @@ enum Task {
     ///
     /// The same sources and toolchain give the same bytes on every machine. The file is written only if it changes.
     Component,
+    /// Make what is uploaded somewhere.
+    #[command(subcommand, arg_required_else_help = true)]
+    Package(Packaged),
     /// Plant the bugs of tests/mutations one by one into a copy of the core, and demand that a test fails for each.
     Mutations {
         /// Only mutations whose name contains this.
@@ -101,6 +110,21 @@ enum Task {
     },
 }
 
+/// What to package.
+#[derive(Subcommand)]
+enum Packaged {
+    /// Make the zip for AWS Lambda (provided.al2023) at target/lambda/dayfly-lambda-x86_64.zip, or -arm64.zip.
+    ///
+    /// In it are the program `bootstrap`, linked for Lambda's older glibc, and the component as machine code.
+    /// cargo-lambda and zig, which link it, are installed from PyPI into the folder `target`; that takes a python3.
+    #[command(verbatim_doc_comment)]
+    Lambda {
+        /// For AWS's own processors, a fifth cheaper. Has rustup add their target.
+        #[arg(long)]
+        arm64: bool,
+    },
+}
+
 fn main() -> ExitCode {
     match run(Arguments::parse()) {
         Ok(code) => code,
@@ -122,6 +146,12 @@ fn run(Arguments { toolchain, task }: Arguments) -> Result<ExitCode> {
             return Err(Program::build(&workspace, &build_component()?)?.become_cluster(&arguments));
         }
         Task::Test { bless } => return Ok(Suite::new(&workspace, toolchain, bless).run()),
+        Task::Package(Packaged::Lambda { arm64 }) => {
+            let packager = Packager::find_or_install(&workspace)?;
+            let architecture = if arm64 { Architecture::Arm64 } else { Architecture::X86_64 };
+            let program = packager.build_compiler(&build_component()?, architecture)?;
+            packager.package(&program, architecture)?;
+        }
         Task::Mutations { filter } => mutations::check(&workspace, filter.as_deref())?,
         Task::Rabbitmq { port } => RabbitMq::run_in_foreground(&workspace, port)?,
         Task::Bench { filter, quick, json } => {

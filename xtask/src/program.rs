@@ -23,14 +23,24 @@ impl Program {
         let mut build = workspace.cargo();
         build.args(["build", "--release", "--package", "dayfly"]).env(component::VARIABLE, &component.path);
         command::run(&mut build)?;
-        let path = workspace.target.join("release").join("dayfly");
-        eprintln!("xtask: {} is ready", workspace.shown(&path));
-        Ok(Self { path })
+        let program = Self::built(workspace);
+        eprintln!("xtask: {} is ready", workspace.shown(&program.path));
+        Ok(program)
+    }
+
+    /// The program that was built already.
+    pub fn built(workspace: &Workspace) -> Self {
+        Self { path: workspace.target.join("release").join("dayfly") }
+    }
+
+    /// The program, ready for arguments.
+    pub fn command(&self) -> Command {
+        Command::new(&self.path)
     }
 
     /// Becomes `dayfly up`: the same process, so that Ctrl-C reaches it and its exit code is ours. Returns only an error.
     pub fn become_cluster(self, arguments: &[OsString]) -> Error {
-        let error = Command::new(&self.path).arg("up").args(arguments).exec();
+        let error = self.command().arg("up").args(arguments).exec();
         Err::<(), _>(error).with_context(|| format!("cannot run {}", self.path.display())).unwrap_err()
     }
 }

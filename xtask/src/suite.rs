@@ -8,9 +8,11 @@ use anyhow::{Result, ensure};
 use crate::artifact;
 use crate::command;
 use crate::component::{self, Component};
-use crate::program;
+use crate::lambda::{Architecture, Packager};
+use crate::program::{self, Program};
 use crate::rabbitmq::RabbitMq;
 use crate::tally::{LineCounter, Tally};
+use crate::templates;
 use crate::toolchain::{Kind, Toolchain};
 use crate::workspace::Workspace;
 
@@ -80,11 +82,18 @@ impl<'a> Suite<'a> {
         self.step("build of the program and its tests", |_| {
             command::run(on_hosts("build").args(["--release", "--bins", "--tests"]))
         })?;
+        self.step("templates", |_| templates::check(workspace))?;
+        let (packager, package) = self.step("package for Lambda", |_| {
+            let packager = Packager::find_or_install(workspace)?;
+            let package = packager.package(&Program::built(workspace), Architecture::X86_64)?;
+            Ok((packager, package))
+        })?;
         // It is ended when it is dropped, also if the tests fail.
         let rabbitmq = self.step("start of RabbitMQ", |_| RabbitMq::start_for_tests(workspace))?;
         self.step("tests of engine, program and scenarios", |suite| {
             let mut test = on_hosts("test");
             rabbitmq.announce_to(&mut test);
+            packager.announce_to(&package, &mut test)?;
             // Removed too: a variable that was left set must not turn comparisons off.
             match suite.bless {
                 true => test.env(BLESS_VARIABLE, "1"),

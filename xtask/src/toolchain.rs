@@ -53,7 +53,7 @@ impl Toolchain {
     pub fn find(workspace: &Workspace, forced: Option<Kind>) -> Result<Self> {
         let sysroot = sysroot(workspace)?;
         if forced != Some(Kind::Debian) {
-            if has_target(workspace) {
+            if has_target(workspace, TARGET) {
                 return Ok(Self::Rustup { sysroot });
             }
             eprintln!("xtask: adding the target {TARGET} to the Rust in use");
@@ -62,7 +62,7 @@ impl Toolchain {
             let is_beside_debian = forced.is_none() && Debian::find(&sysroot).is_ok();
             let limit = if is_beside_debian { TARGET_ADD_LIMIT_BESIDE_DEBIAN } else { TARGET_ADD_LIMIT };
             match command::run_within(&mut add, limit) {
-                Ok(()) if has_target(workspace) => return Ok(Self::Rustup { sysroot }),
+                Ok(()) if has_target(workspace, TARGET) => return Ok(Self::Rustup { sysroot }),
                 Ok(()) => eprintln!("xtask: rustup added the target to another toolchain than the one in use"),
                 Err(error) => eprintln!("xtask: {error:#}"),
             }
@@ -92,13 +92,12 @@ impl Toolchain {
             }
             Self::Debian(debian) => debian.cargo_build(workspace),
         };
-        let mut flags = Vec::new();
-        for (from, to) in self.remapped(workspace)? {
-            let from = from.to_str().with_context(|| format!("{} is not UTF-8", from.display()))?;
-            flags.push(format!("--remap-path-prefix={from}={to}"));
-        }
-        // Set even where the user has other flags: the bytes of the component must not depend on them.
-        command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}")).args(["--target", TARGET]);
+        let source = match self {
+            Self::Rustup { sysroot } => vec![sysroot.join("lib/rustlib/src/rust")],
+            Self::Debian(debian) => debian.sources.clone(),
+        };
+        remap_paths(&mut command, workspace, &source)?;
+        command.args(["--target", TARGET]);
         Ok(command)
     }
 
@@ -118,22 +117,27 @@ impl Toolchain {
             Self::Debian(_) => "Debian's Rust, standard library from source",
         }
     }
+}
 
-    /// Folders whose paths the compiler would write into panic messages, and what to write in their place.
-    pub fn remapped(&self, workspace: &Workspace) -> Result<Vec<(PathBuf, &'static str)>> {
-        let mut folders = vec![(workspace.root.clone(), "dayfly")];
-        // One folder a registry. Its name tells which mirror was used, so it is left out too. They are there already:
-        // xtask has dependencies itself.
-        let registries = cargo_home()?.join("registry").join("src");
-        for registry in registries.read_dir().into_iter().flatten() {
-            folders.push((registry?.path(), "crates"));
-        }
-        match self {
-            Self::Rustup { sysroot } => folders.push((sysroot.join("lib/rustlib/src/rust"), "rust")),
-            Self::Debian(debian) => folders.extend(debian.sources.iter().map(|source| (source.clone(), "rust"))),
-        }
-        Ok(folders)
+/// Has the compiler name no folder of this machine in what it makes, as it would in messages of panics. `source` is
+/// where the standard library's source may be, as far as it was compiled here.
+pub fn remap_paths(cargo: &mut Command, workspace: &Workspace, source: &[PathBuf]) -> Result<()> {
+    let mut folders = vec![(workspace.root.clone(), "dayfly")];
+    // One folder a registry. Its name tells which mirror was used, so it is left out too. They are there already:
+    // xtask has dependencies itself.
+    let registries = cargo_home()?.join("registry").join("src");
+    for registry in registries.read_dir().into_iter().flatten() {
+        folders.push((registry?.path(), "crates"));
     }
+    folders.extend(source.iter().map(|source| (source.clone(), "rust")));
+    let mut flags = Vec::new();
+    for (from, to) in folders {
+        let from = from.to_str().with_context(|| format!("{} is not UTF-8", from.display()))?;
+        flags.push(format!("--remap-path-prefix={from}={to}"));
+    }
+    // Set even where the user has other flags: what is made must not depend on them.
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
+    Ok(())
 }
 
 /// The folder of the Rust in use.
@@ -142,9 +146,9 @@ fn sysroot(workspace: &Workspace) -> Result<PathBuf> {
     Ok(Path::new(printed.trim_end()).to_owned())
 }
 
-/// Whether the Rust in use has the target's standard library. (`rustc` knows the target in any case.)
-fn has_target(workspace: &Workspace) -> bool {
-    command::capture(rustc_in_use(workspace).args(["--target", TARGET, "--print", "target-libdir"])).is_ok_and(
+/// Whether the Rust in use has a target's standard library. (`rustc` knows the target in any case.)
+pub fn has_target(workspace: &Workspace, target: &str) -> bool {
+    command::capture(rustc_in_use(workspace).args(["--target", target, "--print", "target-libdir"])).is_ok_and(
         |folder| {
             let files = Path::new(folder.trim_end()).read_dir().into_iter().flatten().flatten();
             files.into_iter().any(|file| file.file_name().to_string_lossy().starts_with("libstd-"))

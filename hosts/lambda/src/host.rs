@@ -60,9 +60,17 @@ impl Host {
     /// The event is unknown, or is not from HTTP, where errors are answers, and could not be dealt with.
     pub async fn answer(&self, event: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
         let (id, began_ms) = (event.context.request_id, now_ms());
-        let deadline_ms = event.context.deadline.saturating_sub(DEADLINE_MARGIN_MS);
+        let deadline_ms = since_1970(event.context.deadline, began_ms).saturating_sub(DEADLINE_MARGIN_MS);
+        let is_http_v2 = event.payload["version"] == "2.0";
         let outcome = match Event::read(event.payload) {
-            Ok(Event::Http(request)) => Ok(self.http(&id, &request, deadline_ms).await),
+            Ok(Event::Http(request)) => {
+                let mut answer = self.http(&id, &request, deadline_ms).await;
+                if is_http_v2 {
+                    // `cargo lambda watch` insists on it. Not in answers to a REST API, which has no such field.
+                    answer["cookies"] = Value::Array(Vec::new());
+                }
+                Ok(answer)
+            }
             Ok(Event::Wake { seconds }) => {
                 self.wake(seconds, deadline_ms).await.map_err(|error| failure("Dayfly.NoReplica", &error))
             }
@@ -208,7 +216,8 @@ impl Host {
     }
 
     async fn linger_after(&self, invoked: &Invoked) {
-        let deadline = instant(invoked.deadline_ms.saturating_sub(EXTENSION_MARGIN_MS));
+        let deadline_ms = since_1970(invoked.deadline_ms, now_ms());
+        let deadline = instant(deadline_ms.saturating_sub(EXTENSION_MARGIN_MS));
         let mut answered = self.answered.subscribe();
         let is_answered = answered.wait_for(|answered| answered.contains(&invoked.request_id));
         if timeout_at(deadline, is_answered).await.is_err() {
@@ -229,6 +238,13 @@ impl Host {
     }
 }
 
+/// A deadline in milliseconds since 1970, as Lambda gives it. `cargo lambda watch` gives how much time there is: ten
+/// minutes. A time that is before 2001, when there was no Lambda, is taken for that.
+fn since_1970(deadline_ms: u64, now_ms: u64) -> u64 {
+    const YEAR_2001_MS: u64 = 978_307_200_000;
+    if deadline_ms < YEAR_2001_MS { now_ms + deadline_ms } else { deadline_ms }
+}
+
 /// An error of an event that is not from HTTP.
 fn failure(kind: &str, error: &impl ToString) -> Diagnostic {
     Diagnostic { error_type: kind.to_owned(), error_message: error.to_string() }
@@ -242,4 +258,17 @@ fn refusal(error: &NoAnswer) -> Value {
         NoAnswer::InDoubt => None,
     };
     answer::error(503, "no_replica", &error.to_string(), header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::since_1970;
+
+    #[test]
+    fn a_deadline_that_counts_from_the_event_is_understood() {
+        let now_ms = 1_800_000_000_000;
+        assert_eq!(since_1970(600_000, now_ms), now_ms + 600_000);
+        // Also one that is over.
+        assert_eq!(since_1970(now_ms - 1, now_ms), now_ms - 1);
+    }
 }

@@ -16,6 +16,7 @@ mod load;
 mod logging;
 mod metrics;
 mod node;
+mod precompile;
 mod purge;
 mod replica;
 mod serve;
@@ -29,6 +30,7 @@ use client::status::StatusArgs;
 use doctor::DoctorArgs;
 use load::LoadArgs;
 use node::NodeArgs;
+use precompile::PrecompileArgs;
 use purge::PurgeArgs;
 use settings::ConfigArgs;
 use up::UpArgs;
@@ -61,7 +63,7 @@ Exit codes:
 /// Dayfly, a database of counters, sets, registers, flags and maps that merge. Its replicas are short-lived functions.
 ///
 /// `up` runs a cluster in one process, `node` one replica of a cluster that is joined by RabbitMQ; `doctor` and `purge`
-/// look after its broker, `config` after the settings. The other commands are a client and speak HTTP to any Dayfly
+/// look after its broker, `config` after the settings; `precompile` makes what a host without a compiler runs. The other commands are a client and speak HTTP to any Dayfly
 /// cluster, by default the one that `up` runs on this machine. The full HTTP interface is described in wit/http-api.md.
 #[derive(Debug, Parser)]
 #[command(name = "dayfly", version, after_help = AFTER_HELP, arg_required_else_help = true)]
@@ -85,6 +87,7 @@ enum Command {
     Config(Box<ConfigArgs>),
     Doctor(Box<DoctorArgs>),
     Purge(Box<PurgeArgs>),
+    Precompile(PrecompileArgs),
 }
 
 fn main() -> ExitCode {
@@ -100,6 +103,7 @@ fn main() -> ExitCode {
         Command::Load(args) => load::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Purge(args) => purge::run(&args),
+        Command::Precompile(args) => precompile::run(&args),
         Command::Config(args) => settings::config(&args),
     };
     outcome.unwrap_or_else(|error| {

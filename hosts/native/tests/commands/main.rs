@@ -6,4 +6,5 @@ mod cluster;
 mod ephemeral;
 mod load;
 mod mark;
+mod precompile;
 mod program;
