@@ -63,10 +63,10 @@ Exit codes:
 
 /// Dayfly, a database of counters, sets, registers, flags and maps that merge. Its replicas are short-lived functions.
 ///
-/// `up` runs a cluster in one process, `node` one replica of a cluster that is joined by RabbitMQ; `keep` keeps replicas
-/// on AWS Lambda and elsewhere awake; `doctor` and `purge` look after the broker, `config` after the settings. The other
-/// commands are a client and speak HTTP to any Dayfly cluster, by default the one that `up` runs on this machine. The full
-/// HTTP interface is described in wit/http-api.md.
+/// `up` runs a cluster in one process, `node` one replica of a cluster that is joined by RabbitMQ; `keep` keeps
+/// replicas on AWS Lambda and elsewhere awake; `doctor` and `purge` look after the broker, `config` after the settings.
+/// The other commands are a client and speak HTTP to any Dayfly cluster, by default the one that `up` runs on this
+/// machine. The full HTTP interface is described in wit/http-api.md.
 #[derive(Debug, Parser)]
 #[command(name = "dayfly", version, after_help = AFTER_HELP, arg_required_else_help = true)]
 struct Program {

@@ -27,8 +27,8 @@ impl Credentials {
         Self { access_key_id: "emulator".to_owned(), secret_access_key: "emulator".to_owned(), session_token: None }
     }
 
-    /// Looks them up, as AWS's own tools do: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`, unless
-    /// `AWS_PROFILE` is set; then that profile, or `default`, of the file at `AWS_SHARED_CREDENTIALS_FILE`, or
+    /// Looks them up, as AWS's own tools do: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`,
+    /// unless `AWS_PROFILE` is set; then that profile, or `default`, of the file at `AWS_SHARED_CREDENTIALS_FILE`, or
     /// `~/.aws/credentials`. `None` if there are none anywhere; an error says what is wrong with those that there are.
     /// Read anew for each call, they may be renewed while the keeper runs.
     pub fn find() -> Result<Option<Self>, String> {

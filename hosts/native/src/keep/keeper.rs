@@ -73,7 +73,8 @@ pub struct Keeper {
     caller: Caller,
     planner: Planner,
     held: Vec<Held>,
-    /// Wakes whose outcome is open, or whose replica is awake by a linger request: their target, and when they were begun.
+    /// Wakes whose outcome is open, or whose replica is awake by a linger request: their target, and when they were
+    /// begun.
     calls: BTreeMap<u64, (usize, Duration)>,
     reporter: Reporter,
     began: Instant,
@@ -329,8 +330,8 @@ impl Keeper {
             }
         } else if self.ever_held && !self.ending && self.nobody_since.is_none_or(|since| now >= since + NOBODY_EVERY) {
             self.nobody_since = Some(now);
-            let text = "NOBODY HOLDS THE DATABASE: no complete replica is awake. A frozen one that is thawed in time, or \
-                        the broker's log, may still bring it back";
+            let text = "NOBODY HOLDS THE DATABASE: no complete replica is awake. A frozen one that is thawed in time, \
+                        or the broker's log, may still bring it back";
             self.reporter.say(true, Some(text), &json!({ "event": "nobody_holds" }))?;
         }
         Ok(())

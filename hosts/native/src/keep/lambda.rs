@@ -27,8 +27,8 @@ pub fn invoke(
         // Emulators look at no signature, and their users need none.
         Ok(None) | Err(_) if endpoint.is_some() => Credentials::of_nobody(),
         Ok(None) => {
-            let message = "there are no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE \
-                           to a profile in ~/.aws/credentials";
+            let message = "there are no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or \
+                           AWS_PROFILE to a profile in ~/.aws/credentials";
             return Err(Trouble::new(Kind::Refused, message));
         }
         Err(reason) => return Err(Trouble::new(Kind::Refused, reason)),

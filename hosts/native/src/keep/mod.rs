@@ -50,8 +50,9 @@ How it keeps them:
   predecessor is still awake: by twice the longest of the last 32 bootstraps (from the wake to its answer) and one
   second, at least by --overlap, and at most by half of --seconds, which also holds before a bootstrap was seen. The
   renewals of all replicas are spread evenly. A wake that fails is tried again after a pause that doubles from 0.5 s to
-  10 s, of which a random half is cut, or after what the target asks for (retry-after, up to 60 s); while a target fails,
-  one wake is tried in a pause. When no complete replica is awake, it says so loudly: NOBODY HOLDS THE DATABASE.
+  10 s, less a random part up to half of it, or after what the target asks for (retry-after, up to 60 s); while a target
+  fails, one wake is tried in a pause. When no complete replica is awake, it says so loudly: NOBODY HOLDS THE DATABASE.
+  It does not see a replica that is killed between its answer and its end: keep two or more where that may happen.
 
 While it runs:
   A line TARGET=N on standard input changes a number at once, or adds a target. More are woken now; fewer are not

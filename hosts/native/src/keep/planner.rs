@@ -1,13 +1,13 @@
 //! When which replica is woken: a pure plan, which is told the time and what happened.
 //!
-//! Each wanted replica is a **chain** of awake periods. The successor of a period is woken so long before its end that it
-//! is complete before the predecessor freezes: the **overlap**. It is twice the longest of the last bootstraps seen (from
-//! the wake to the answer "complete") and one second, but no less than the policy says and no more than half an awake
-//! period, and as much as that before any bootstrap was seen. So a bootstrap may take twice as long as any before it, and
-//! a wake that is refused may be tried again once or twice, before anything is lost.
+//! Each wanted replica is a **chain** of awake periods. The successor of a period is woken so long before its end that
+//! it is complete before the predecessor freezes: the **overlap**. It is twice the longest of the last bootstraps seen
+//! (from the wake to the answer "complete") and one second, but no less than the policy says and no more than half an
+//! awake period, and as much as that before any bootstrap was seen. So a bootstrap may take twice as long as any before
+//! it, and a wake that is refused may be tried again once or twice, before anything is lost.
 //!
-//! The renewals of all chains are spread evenly over a round (an awake period less the overlap), by waking some a little
-//! earlier than they need; never later.
+//! The renewals of all chains are spread evenly over a round (an awake period less the overlap), by waking some a
+//! little earlier than they need; never later.
 //!
 //! All times are counted from the keeper's start.
 

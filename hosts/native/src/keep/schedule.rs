@@ -75,8 +75,9 @@ impl Schedule {
     /// For people.
     pub fn to_text(&self) -> String {
         let mut text = format!(
-            "Nothing is sent. Each replica is woken for {} s, and its successor {} s before its end, while bootstraps take \
-             up to {} s.\n\nWoken at these seconds of the first period; in those that follow the renewals are spread out evenly:\n",
+            "Nothing is sent. Each replica is woken for {} s, and its successor {} s before its end, while bootstraps \
+             take up to {} s.\n\nWoken at these seconds of the first period; in those that follow the renewals are \
+             spread out evenly:\n",
             self.policy.awake.as_secs(),
             decimals(self.overlap.as_secs_f64(), 1),
             decimals(self.overlap.saturating_sub(Duration::from_secs(1)).as_secs_f64() / 2.0, 1),

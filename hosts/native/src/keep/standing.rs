@@ -87,8 +87,8 @@ impl Standing {
             let View { wanted, awake, waking, handed_on, .. } = row.view;
             let cost = self.cost(row, row.used).map_or(String::new(), |cost| format!(", USD {}", decimals(cost, 6)));
             text += &format!(
-                "{:>5}s  {}  {awake} awake of {wanted}, {waking} waking, {} handed on; {} invocations, {} throttled, {} \
-                 failed; {} GB-s{cost}\n",
+                "{:>5}s  {}  {awake} awake of {wanted}, {waking} waking, {} handed on; {} invocations, {} throttled, \
+                 {} failed; {} GB-s{cost}\n",
                 self.second,
                 row.target,
                 grouped(handed_on),

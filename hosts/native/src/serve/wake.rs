@@ -1,9 +1,10 @@
-//! `POST /v1/wake` with `{"seconds":30}`: a replica is kept awake for so long, and answers when it has the whole database.
+//! `POST /v1/wake` with `{"seconds":30}`: a replica is kept awake for so long, and answers when it has the whole
+//! database.
 //!
 //! The answer is `{"replica","complete","awake_until","filled_ms","root"}`: its name; whether it is complete, for the
 //! answer comes after half of the seconds at latest; until when it is awake, in milliseconds since 1970; how long a new
-//! replica took from its start until it was complete, else null; and the digest of its state. It is the host's own path:
-//! a keeper (`dayfly keep`) asks it of every host alike.
+//! replica took from its start until it was complete, else null; and the digest of its state. It is the host's own
+//! path: a keeper (`dayfly keep`) asks it of every host alike.
 
 use std::time::{Duration, Instant};
 

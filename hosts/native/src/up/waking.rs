@@ -11,9 +11,9 @@ use super::slot::Slot;
 use crate::serve::{Refusal, Woken};
 
 impl Platform {
-    /// Wakes the replica of this name for so long, or one that no such wake holds: the one that has been frozen longest;
-    /// else one that is awake for another reason; else a new one; and where there is no room for that, the one that
-    /// such a wake lets go first.
+    /// Wakes the replica of this name for so long, or one that no such wake holds: the one that has been frozen
+    /// longest; else one that is awake for another reason; else a new one; and where there is no room for that, the one
+    /// that such a wake lets go first.
     pub async fn wake_for(self: &Arc<Self>, name: Option<&str>, period: Duration) -> Result<Woken, Refusal> {
         let began = Instant::now();
         let stands = !matches!(self.settings.lease, Lease::Invoked { .. });
@@ -50,17 +50,14 @@ impl Platform {
                 slot.ok_or_else(|| Refusal::NoReplica(format!("no replica named {name} lives here")))?
             }
             None => {
+                state.slots.values_mut().for_each(|slot| slot.look(now));
                 let has_room = state.slots.len() + state.starting.iter().sum::<usize>() < self.settings.replicas_max;
-                let living = state.slots.values_mut().filter(living).map(|slot| {
-                    slot.look(now);
-                    slot
-                });
                 // Held ones last, by when they are let go; of the others the longest frozen first.
                 let rank = |slot: &&mut Slot| {
                     let held = slot.kept_until.filter(|until| *until > now);
                     (held, slot.frozen_since.is_none(), slot.frozen_since)
                 };
-                match living.min_by_key(rank) {
+                match state.slots.values_mut().filter(living).min_by_key(rank) {
                     Some(slot) if slot.kept_until.is_none_or(|until| until <= now) || !has_room => slot,
                     Some(_) | None if has_room => return Ok(None),
                     Some(_) | None => return Err(Refusal::NoReplica("there is no room for a replica".to_owned())),

@@ -75,8 +75,8 @@ impl Drop for Up {
 
 #[test]
 fn real_replicas_are_kept_though_each_dies_within_seconds() {
-    // Replicas are frozen after a second, and each is killed within a minute. So many, and so long lives, that not all die
-    // before a newcomer is filled.
+    // Replicas are frozen after a second, and each is killed within a minute. So many, and so long lives, that not all
+    // die before a newcomer is filled.
     let up = Up::start(&["--replicas", "6", "--ephemeral", "--awake", "1", "--idle", "20", "--mean-life", "20"]);
     up.json("POST", "/v1/data/pncounter/visits", r#"{"increment":7}"#);
     let members = up.json("GET", "/v1/members", "");
