@@ -144,8 +144,10 @@ impl Keeper {
                 break;
             }
             self.watch(now)?;
-            let standing = standing(&self.orders, &self.planner, &self.held, now);
-            self.reporter.show(now, || standing)?;
+            if now >= self.reporter.next() {
+                let standing = self.standing(now);
+                self.reporter.show(now, &standing)?;
+            }
             match told.recv_timeout(self.pause(now)) {
                 Ok(event) => self.hear(event)?,
                 Err(RecvTimeoutError::Timeout) => {}
@@ -280,15 +282,18 @@ impl Keeper {
             "message": trouble.message,
             "retry_ms": retry_ms,
         });
-        let text = format!("{}: {}; tried again in {:.1} s", held.target, trouble.message, retry_ms as f64 / 1_000.0);
+        let retry =
+            if self.ending { String::new() } else { format!("; tried again in {:.1} s", retry_ms as f64 / 1e3) };
+        let message = trouble.message.clone();
+        let text = format!("{}: {message}{retry}", held.target);
         held.trouble = Some(trouble);
-        self.reporter.say(true, Some(&text), &object)?;
         // What nobody has ever seen work, and what will not work by itself, is not tried for ever.
         let hopeless = |held: &Held| !held.answered && held.trouble.as_ref().is_some_and(|t| t.kind == Kind::Refused);
         if self.held.iter().all(hopeless) {
-            let message = self.held[target].trouble.as_ref().map(|trouble| trouble.message.clone());
-            return Err(Failure::Denied(message.unwrap_or_default()).into());
+            self.reporter.say(true, None, &object)?;
+            return Err(Failure::Denied(message).into());
         }
+        self.reporter.say(true, Some(&text), &object)?;
         Ok(())
     }
 
@@ -352,7 +357,7 @@ impl Keeper {
 
     fn end(mut self) -> anyhow::Result<()> {
         let now = self.began.elapsed();
-        let standing = standing(&self.orders, &self.planner, &self.held, now);
+        let standing = self.standing(now);
         self.reporter.end(&standing)?;
         let awake: usize = standing.rows.iter().map(|row| row.view.awake).sum();
         let text =
@@ -365,35 +370,36 @@ impl Keeper {
             _ => Ok(()),
         }
     }
-}
 
-/// How all fare now. The rate of a month is that of the time so far; before a first round is over, invocations are
-/// counted as those of a round.
-fn standing(orders: &Orders, planner: &Planner, held: &[Held], now: Duration) -> Standing {
-    let overlap = planner.overlap();
-    let round_s = (orders.policy.awake - overlap).as_secs_f64();
-    let elapsed_s = now.as_secs_f64();
-    let row = |(place, held): (usize, &Held)| {
-        let used = held.bill.used(now, orders.memory_mib);
-        let mut month = used.times(MONTH_S / elapsed_s.max(1.0));
-        month.requests = used.requests * MONTH_S / elapsed_s.max(round_s);
-        Row {
-            target: held.target.to_string(),
-            view: planner.view(place, now),
-            invocations: held.bill.invocations,
-            throttled: held.bill.throttled,
-            failed: held.bill.failed,
-            used,
-            month,
-            billed: held.target.is_billed(),
+    /// How all fare now. The rate of a month is that of the time so far; before a first round is over, invocations are
+    /// counted as those of a round.
+    fn standing(&self, now: Duration) -> Standing {
+        let overlap = self.planner.overlap();
+        let round_s = (self.orders.policy.awake - overlap).as_secs_f64();
+        let elapsed_s = now.as_secs_f64();
+        let row = |(place, held): (usize, &Held)| {
+            let used = held.bill.used(now, self.orders.memory_mib);
+            let mut month = used.times(MONTH_S / elapsed_s.max(1.0));
+            month.requests = used.requests * MONTH_S / elapsed_s.max(round_s);
+            Row {
+                target: held.target.to_string(),
+                view: self.planner.view(place, now),
+                invocations: held.bill.invocations,
+                throttled: held.bill.throttled,
+                failed: held.bill.failed,
+                used,
+                month,
+                billed: held.target.is_billed(),
+            }
+        };
+        Standing {
+            second: now.as_secs(),
+            rows: self.held.iter().enumerate().map(row).collect(),
+            overlap_ms: overlap.as_millis() as u64,
+            holds: self.planner.holds(now),
+            ever_held: self.ever_held,
+            prices: self.orders.prices,
         }
-    };
-    Standing {
-        second: now.as_secs(),
-        rows: held.iter().enumerate().map(row).collect(),
-        overlap_ms: overlap.as_millis() as u64,
-        holds: planner.holds(now),
-        prices: orders.prices,
     }
 }
 

@@ -65,17 +65,14 @@ impl Reporter {
         self.next
     }
 
-    /// Tells the standing, if it is time.
-    pub fn show(&mut self, now: Duration, standing: impl FnOnce() -> Standing) -> io::Result<()> {
-        if now < self.next {
-            return Ok(());
-        }
+    /// Tells the standing of now.
+    pub fn show(&mut self, now: Duration, standing: &Standing) -> io::Result<()> {
         self.next = now + self.every;
         match &self.shown {
-            Shown::Json => write(&standing().to_json().to_string()),
-            Shown::Lines => write(&standing().to_lines()),
+            Shown::Json => write(&standing.to_json().to_string()),
+            Shown::Lines => write(&standing.to_lines()),
             Shown::Table(bar) => {
-                bar.set_message(standing().to_table());
+                bar.set_message(standing.to_table());
                 bar.tick();
                 Ok(())
             }

@@ -39,6 +39,8 @@ pub struct Standing {
     pub overlap_ms: u64,
     /// Whether a complete replica is awake.
     pub holds: bool,
+    /// Whether one ever was.
+    pub ever_held: bool,
     /// What is paid.
     pub prices: Prices,
 }
@@ -149,7 +151,11 @@ impl Standing {
     }
 
     fn total_text(&self) -> String {
-        let held = if self.holds { "" } else { "NOBODY HOLDS THE DATABASE: no complete replica is awake. " };
+        let held = match (self.holds, self.ever_held) {
+            (true, _) => "",
+            (false, true) => "NOBODY HOLDS THE DATABASE: no complete replica is awake. ",
+            (false, false) => "nobody is awake yet; ",
+        };
         if !self.rows.iter().any(|row| row.billed) {
             return format!("{held}successors overlap for {} s; nothing here is billed", seconds(self.overlap_ms));
         }
@@ -207,7 +213,7 @@ mod tests {
         };
         let nearby = Row { target: "http://127.0.0.1:1".to_owned(), billed: false, ..row.clone() };
         let prices = Prices::new(Architecture::X86, None, None);
-        Standing { second: 240, rows: vec![row, nearby], overlap_ms: 2_000, holds, prices }
+        Standing { second: 240, rows: vec![row, nearby], overlap_ms: 2_000, holds, ever_held: true, prices }
     }
 
     #[test]
@@ -227,6 +233,8 @@ successors overlap for 2.0 s; USD 0.001012 so far; a month at this rate: 648,000
     fn nobody_awake_is_said_loudly() {
         assert!(standing(false).to_lines().contains("NOBODY HOLDS THE DATABASE"));
         assert!(!standing(true).to_lines().contains("NOBODY"));
+        let begins = Standing { ever_held: false, ..standing(false) };
+        assert!(begins.to_lines().contains("nobody is awake yet"), "before anybody was there is nothing to fear");
         assert_eq!(standing(false).to_json()["held"], false);
         assert_eq!(standing(true).to_json()["targets"][1]["cost_usd"], Value::Null);
     }

@@ -42,20 +42,24 @@ pub fn wake(
             return Ok(());
         }
     }
-    linger(agent, base, seconds, tell)?;
-    lingers.store(true, Ordering::Relaxed);
-    Ok(())
+    linger(agent, base, seconds, lingers, tell)
 }
 
 /// Keeps a linger request open to its end. It is answered as soon as a status line says that the replica is complete,
 /// or with the first line after half of the time.
-fn linger(agent: &Agent, base: &str, seconds: u64, tell: &mut impl FnMut(Outcome)) -> Result<(), Trouble> {
+fn linger(
+    agent: &Agent,
+    base: &str,
+    seconds: u64,
+    lingers: &AtomicBool,
+    tell: &mut impl FnMut(Outcome),
+) -> Result<(), Trouble> {
     let begun = Instant::now();
     let request = Request::builder().method("GET").uri(format!("{base}/v1/linger?seconds={seconds}")).body(());
     let request = request.map_err(|error| Trouble::new(Kind::Refused, format!("{base}: {error}")))?;
     let mut response = agent.run(request).map_err(|error| Trouble::of_transport(&error))?;
     match response.status().as_u16() {
-        200 => {}
+        200 => lingers.store(true, Ordering::Relaxed),
         404 | 405 => {
             let message = format!("{base} answers neither POST /v1/wake nor GET /v1/linger");
             return Err(Trouble::new(Kind::Refused, message));

@@ -147,15 +147,15 @@ fn replicas_that_always_stand_answer_a_wake_at_once() {
     assert_eq!(names.len(), 2);
 }
 
-/// Streams a status line at once that is not complete, and complete ones four times a second; the n-th request for n
-/// seconds fewer than was asked for.
+/// Streams a status line at once that is not complete, and complete ones four times a second; at the first request for
+/// five seconds fewer than was asked for.
 async fn linger(State(asked): State<Arc<AtomicU64>>, RawQuery(query): RawQuery) -> axum::body::Body {
     let query = query.expect("a query");
     let seconds: u64 = query.strip_prefix("seconds=").expect("the seconds").parse().expect("a number");
     let request = asked.fetch_add(1, Ordering::SeqCst);
     let (tell, told) = tokio::sync::mpsc::channel::<String>(4);
     tokio::spawn(async move {
-        for line in 0..4 * (seconds - request.min(2)) {
+        for line in 0..4 * (seconds - if request == 0 { 5 } else { 0 }) {
             let status = json!({ "name": format!("spin-{request}"), "complete": line > 0, "root": "00ff" });
             // Nobody listens once the keeper has ended.
             if tell.send(format!("{status}\n")).await.is_err() {
@@ -189,6 +189,8 @@ fn where_there_is_no_wake_a_linger_request_is_kept_open() {
     let mut keeping = Keeping::start(&[&format!("{}=1", server.url()), "--seconds", "8"], &[]);
     let first = keeping.hear("it lingers", |event| event["event"] == "woken");
     assert_eq!((&first["replica"], &first["complete"]), (&json!("spin-0"), &json!(true)));
+    keeping.hear("it ends early", |event| event["event"] == "nobody_holds");
+    keeping.hear("the second is woken at once", |event| event["event"] == "held");
     keeping
         .hear("the second hands on to the third", |event| event["replica"] == "spin-2" && event["handed_on"] == true);
     assert_eq!(keeping.named("failed"), Vec::<&Value>::new());
