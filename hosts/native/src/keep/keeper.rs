@@ -38,8 +38,8 @@ pub enum Event {
     },
     /// A line of standard input.
     Line(String),
-    /// A signal to end; counted from 1.
-    Signal(u64),
+    /// A signal to end.
+    Signal,
 }
 
 /// What a keeper goes by.
@@ -197,16 +197,17 @@ impl Keeper {
                 }
             }
             Event::Line(line) => self.obey(&line)?,
-            Event::Signal(1) => self.begin_end("told to end")?,
-            Event::Signal(_) => std::process::exit(130),
+            // Whoever asks again while it ends, does not want to wait.
+            Event::Signal if self.ending => std::process::exit(130),
+            Event::Signal => self.begin_end("told to end")?,
         }
         Ok(())
     }
 
     fn answered(&mut self, id: u64, target: usize, begun: Duration, now: Duration, answer: &Answer) -> io::Result<()> {
         let until = self.until(begun, now, answer)?;
-        let filled = answer.filled_ms.map(Duration::from_millis);
-        let handed_on = self.planner.answered(id, now, Awake { until, complete: answer.complete, filled });
+        // Not what it says of its filling: a replica that was thawed still tells of that at its start.
+        let handed_on = self.planner.answered(id, now, Awake { until, complete: answer.complete, filled: None });
         let held = &mut self.held[target];
         held.bill.answered(id, until);
         held.answered = true;
@@ -348,7 +349,7 @@ impl Keeper {
         let wait = if waking == 0 {
             String::new()
         } else {
-            format!("; waiting for the answers to {waking} wakes, a second Ctrl-C does not")
+            format!("; waiting for the answers to {waking} wakes, Ctrl-C does not")
         };
         let text =
             format!("{why}: nothing is renewed any more, and who is awake stays so until its time is over{wait}");

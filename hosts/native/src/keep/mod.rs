@@ -154,8 +154,8 @@ pub fn run(args: &KeepArgs) -> anyhow::Result<ExitCode> {
     let (tell, told) = mpsc::channel();
     signal::watch({
         let tell = tell.clone();
-        // A third signal is one too many for a keeper that has ended.
-        move |count| drop(tell.send(Event::Signal(count)))
+        // A keeper that has ended hears none any more.
+        move |_| drop(tell.send(Event::Signal))
     })?;
     let reporter = Reporter::new(args.json, args.every);
     let text = format!("dayfly: keeping {}; Ctrl-C ends it", listed(&args.targets));

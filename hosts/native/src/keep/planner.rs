@@ -48,7 +48,7 @@ pub struct Awake {
     pub until: Duration,
     /// Whether it has the whole database.
     pub complete: bool,
-    /// How long it says to have taken for that.
+    /// How long that took, where it is not the time from the wake to this answer.
     pub filled: Option<Duration>,
 }
 
