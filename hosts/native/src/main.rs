@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 mod client;
 mod component;
 mod doctor;
+mod keep;
 mod life;
 mod load;
 mod logging;
@@ -28,6 +29,7 @@ use client::data::{DeleteArgs, GetArgs, UpdateArgs};
 use client::listing::{KeysArgs, MembersArgs};
 use client::status::StatusArgs;
 use doctor::DoctorArgs;
+use keep::KeepArgs;
 use load::LoadArgs;
 use node::NodeArgs;
 use precompile::PrecompileArgs;
@@ -46,25 +48,28 @@ Examples:
   dayfly keys --prefix vis                       which keys there are
   dayfly load operations.jsonl                   many operations from a file
   dayfly node --broker amqp://me:secret@host/    one replica of a cluster that spans machines, over RabbitMQ
+  dayfly keep lambda:dayfly@eu-west-1=4          four replicas of a function on AWS Lambda, kept awake
   dayfly doctor --broker amqp://me:secret@host/  whether that broker can carry it
   dayfly config                                  what holds, and where it came from
 
 Exit codes:
   0    done
   1    the cluster or the broker refused, or answered with an error; `load`: some lines were refused; `doctor`:
-       something is wrong
+       something is wrong; `keep`: every target refused
   2    wrong usage: nothing was sent
   3    not reachable: nothing listens at the URL, or the answer to a reading request did not come
   4    no such key (`get`)
   5    in doubt: a write was sent and its outcome is not known, or it is applied but not confirmed yet
   6    another replica took the name (`node`)
-  130  interrupted (`load`), or ended by a second signal (`node`, `up`)";
+  130  interrupted (`load`), or ended by a second signal (`node`, `up`, `keep`)";
 
 /// Dayfly, a database of counters, sets, registers, flags and maps that merge. Its replicas are short-lived functions.
 ///
-/// `up` runs a cluster in one process, `node` one replica of a cluster that is joined by RabbitMQ; `doctor` and `purge`
-/// look after its broker, `config` after the settings; `precompile` makes what a host without a compiler runs. The other commands are a client and speak HTTP to any Dayfly
-/// cluster, by default the one that `up` runs on this machine. The full HTTP interface is described in wit/http-api.md.
+/// `up` runs a cluster in one process, `node` one replica of a cluster that is joined by RabbitMQ; `keep` keeps
+/// replicas on AWS Lambda and elsewhere awake; `precompile` makes what a host without a compiler runs. `doctor` and
+/// `purge` look after the broker, `config` after the settings. The other commands are a client and speak HTTP to any
+/// Dayfly cluster, by default the one that `up` runs on this machine. The full HTTP interface is described in
+/// wit/http-api.md.
 #[derive(Debug, Parser)]
 #[command(name = "dayfly", version, after_help = AFTER_HELP, arg_required_else_help = true)]
 struct Program {
@@ -77,6 +82,7 @@ struct Program {
 enum Command {
     Up(Box<UpArgs>),
     Node(Box<NodeArgs>),
+    Keep(Box<KeepArgs>),
     Get(GetArgs),
     Update(UpdateArgs),
     Delete(DeleteArgs),
@@ -94,6 +100,7 @@ fn main() -> ExitCode {
     let outcome = match Program::parse().command {
         Command::Up(args) => up::run(*args),
         Command::Node(args) => node::run(&args),
+        Command::Keep(args) => keep::run(&args),
         Command::Get(args) => client::data::get(&args),
         Command::Update(args) => client::data::update(&args),
         Command::Delete(args) => client::data::delete(&args),

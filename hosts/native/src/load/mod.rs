@@ -12,7 +12,7 @@ mod mark;
 mod progress;
 mod reader;
 mod sender;
-mod signal;
+pub mod signal;
 mod stop;
 mod summary;
 

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::metrics::{self, Answers, Exposition, Observed, Type};
-use crate::serve::{House, Readiness, Refusal};
+use crate::serve::{House, Readiness, Refusal, Woken};
 
 /// A replica behind an HTTP server. It answers many requests at a time: a write waits for the broker, not for others.
 #[derive(Clone)]
@@ -51,6 +51,14 @@ impl House for NodeHouse {
             InvokeError::NotTaken => Refusal::NoReplica("the replica has ended".to_owned()),
             InvokeError::InDoubt => Refusal::InDoubt,
         })
+    }
+
+    async fn wake(&self, name: Option<&str>, _: Duration) -> Result<Woken, Refusal> {
+        let own = self.0.replica.name();
+        if name.is_some_and(|name| name != own) {
+            return Err(Refusal::NoReplica(format!("only {own} lives here")));
+        }
+        Ok(Woken { replica: self.0.replica.clone(), started: None, stands: true })
     }
 
     fn lives(&self) -> bool {

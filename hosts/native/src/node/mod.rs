@@ -32,6 +32,7 @@ stderr. Ready means that it serves: whether it holds the whole database already,
 Paths:
   /v1/…                  to the replica
   /replicas/NAME/v1/…    the same, if that is its name
+  POST /v1/wake          {\"seconds\":30} is answered when it has the whole database; it is awake anyway
   /healthz               200 while the replica lives
   /readyz                200 while it is complete and linked to the broker, else 503 and the reason
   /metrics               for Prometheus

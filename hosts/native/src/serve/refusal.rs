@@ -20,6 +20,10 @@ pub enum Refusal {
     NoSuchPath,
     /// The path is one of the host's own, which are only read.
     OnlyGet,
+    /// To `/v1/wake`, which is only posted to.
+    OnlyPost,
+    /// To `/v1/wake`: the body does not say for how long.
+    BadWake,
     /// To `/readyz`: requests had better go elsewhere.
     NotReady {
         /// A word for programs.
@@ -59,6 +63,12 @@ impl Refusal {
                 "the paths are /v1/…, /replicas/NAME/v1/…, /healthz, /readyz and /metrics".to_owned(),
             ),
             Self::OnlyGet => (StatusCode::METHOD_NOT_ALLOWED, "bad_method", "this path is only read".to_owned()),
+            Self::OnlyPost => (StatusCode::METHOD_NOT_ALLOWED, "bad_method", "a replica is woken by POST".to_owned()),
+            Self::BadWake => (
+                StatusCode::BAD_REQUEST,
+                "bad_request",
+                "a wake is {\"seconds\":30}, with a number from 1 to 840; nobody was woken".to_owned(),
+            ),
             Self::NotReady { code, message } => (StatusCode::SERVICE_UNAVAILABLE, code, message.clone()),
         }
     }
@@ -76,9 +86,12 @@ impl Refusal {
                 headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
             }
             // What may have been applied is not to be repeated unseen.
-            Self::InDoubt | Self::NoSuchPath => {}
+            Self::InDoubt | Self::NoSuchPath | Self::BadWake => {}
             Self::OnlyGet => {
                 headers.insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
+            }
+            Self::OnlyPost => {
+                headers.insert(header::ALLOW, header::HeaderValue::from_static("POST"));
             }
             Self::NotReady { .. } => {
                 headers.insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));

@@ -15,6 +15,7 @@ use tracing::{debug, info};
 
 use super::refusal::Refusal;
 use super::request_id;
+use super::wake::{self, Woken};
 
 /// The most bytes that a request's body may have, as wit/api.wit says.
 pub const BODY_BYTES_MAX: usize = 2 << 20;
@@ -33,6 +34,9 @@ pub trait House: Clone + Send + Sync + 'static {
         name: Option<&str>,
         request: contract::Request,
     ) -> impl Future<Output = Result<contract::Response, Refusal>> + Send;
+
+    /// Wakes the replica of this name, or one that no other keeper's wake keeps awake, for so long; or starts one.
+    fn wake(&self, name: Option<&str>, period: Duration) -> impl Future<Output = Result<Woken, Refusal>> + Send;
 
     /// Whether a replica lives.
     fn lives(&self) -> bool;
@@ -100,12 +104,23 @@ async fn route<H: House>(house: &H, parts: &Parts, body: Body) -> Response<Body>
     if !path.starts_with("/v1/") {
         return Refusal::NoSuchPath.into_response();
     }
+    if path == "/v1/wake" && parts.method != Method::POST {
+        return Refusal::OnlyPost.into_response();
+    }
     let body = match read(body).await {
         Ok(body) => body,
         Err(refusal) => return refusal.into_response(),
     };
+    if path == "/v1/wake" {
+        return wake_one(house, name, &body).await.unwrap_or_else(Refusal::into_response);
+    }
     let request = request_of(parts, path, body);
     house.invoke(name, request).await.map_or_else(Refusal::into_response, response_of)
+}
+
+async fn wake_one<H: House>(house: &H, name: Option<&str>, body: &[u8]) -> Result<Response<Body>, Refusal> {
+    let period = wake::period(body)?;
+    wake::answer(house.wake(name, period).await?, period).await
 }
 
 /// Each request at `debug`; one that the host or the broker failed at `info`.

@@ -159,7 +159,7 @@ impl Platform {
     }
 
     /// The region that lacks most of its number.
-    fn barest_region(&self, state: &State) -> usize {
+    pub(super) fn barest_region(&self, state: &State) -> usize {
         let regions = self.settings.regions.iter().enumerate();
         let lack = |(region, Region { number, .. }): (usize, &Region)| {
             let alive = state.slots.values().filter(|slot| slot.region == region).count() + state.starting[region];

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dayfly_engine::contract::{Request, Response};
 use dayfly_engine::{Replica, Report};
 
 use super::platform::Platform;
 use crate::metrics::{self, Exposition, Observed, Status, Type};
-use crate::serve::{House, Readiness, Refusal};
+use crate::serve::{House, Readiness, Refusal, Woken};
 
 /// A platform behind an HTTP server.
 #[derive(Clone)]
@@ -20,6 +21,10 @@ impl House for Platforms {
             Some(name) => self.0.invoke_on(name, request).await,
             None => self.0.invoke(request).await,
         }
+    }
+
+    async fn wake(&self, name: Option<&str>, period: Duration) -> Result<Woken, Refusal> {
+        self.0.wake_for(name, period).await
     }
 
     fn lives(&self) -> bool {

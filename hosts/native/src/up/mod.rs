@@ -2,7 +2,7 @@
 //!
 //! `plan` makes sense of the settings; `platform` has the replicas, and `dispatch` gives them requests; `keeper` sees
 //! to it that there are enough; `estate` has what they leave behind; `house` shows them to the HTTP server; `report`
-//! tells what happens.
+//! tells what happens. `waking` is what a keeper from outside asks for.
 
 mod census;
 mod dispatch;
@@ -13,6 +13,7 @@ mod plan;
 mod platform;
 mod report;
 mod slot;
+mod waking;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -45,6 +46,8 @@ Paths:
                          idle ones the most recently used; else a frozen one is thawed; else another is started; else
                          the request waits, and gets 503 no_replica if it waits too long
   /replicas/NAME/v1/…    to the replica of this name (see `dayfly members`)
+  POST /v1/wake          {\"seconds\":30} keeps one awake for so long: a frozen one, else another that no such wake
+                         holds, else a new one; answered when it has the whole database (for `dayfly keep`)
   /healthz               200 while a replica lives
   /readyz                200 while one lives that is complete and linked to the broker, else 503 and the reason
   /metrics               for Prometheus

@@ -190,9 +190,9 @@ impl Platform {
         Ok(())
     }
 
-    /// Starts a replica in a region and wakes it, so that it asks for the database. The start goes on if its caller
-    /// goes away.
-    pub async fn start(self: &Arc<Self>, region: usize, founder: bool) -> Result<(), StartError> {
+    /// Starts a replica in a region and wakes it, so that it asks for the database; none if the platform was closed
+    /// meanwhile. The start goes on if its caller goes away.
+    pub async fn start(self: &Arc<Self>, region: usize, founder: bool) -> Result<Option<Replica>, StartError> {
         let mut options = ReplicaOptions::standing(self.settings.config.clone());
         options.confirm = self.settings.confirm;
         options.lease = self.settings.lease;
@@ -218,17 +218,21 @@ impl Platform {
         })
     }
 
-    async fn start_with(self: Arc<Self>, region: usize, mut options: ReplicaOptions) -> Result<(), StartError> {
+    async fn start_with(
+        self: Arc<Self>,
+        region: usize,
+        mut options: ReplicaOptions,
+    ) -> Result<Option<Replica>, StartError> {
         options.vault = self.vault(&options).await;
         let started = Replica::start(&self.runtime, Arc::clone(&self.broker), SystemWorld, options).await;
-        let Some(replica) = self.enroll(region, started)? else { return Ok(()) };
+        let Some(replica) = self.enroll(region, started)? else { return Ok(None) };
         let name = replica.name().to_owned();
         tokio::spawn(life::follow(replica.clone(), {
             let (platform, name) = (Arc::clone(&self), name.clone());
             move |report| platform.note_report(&name, report)
         }));
         tokio::spawn({
-            let platform = Arc::clone(&self);
+            let (platform, replica) = (Arc::clone(&self), replica.clone());
             async move {
                 let ended = replica.ended().await;
                 platform.bury(replica.name(), &ended);
@@ -236,7 +240,7 @@ impl Platform {
         });
         self.wake(&name).await;
         self.tell_waiting();
-        Ok(())
+        Ok(Some(replica))
     }
 
     /// Where a replica's state is stored. One that cannot be stored is better than none: its peers have the database.

@@ -29,6 +29,8 @@ pub struct Slot {
     pub dies_at: Option<Instant>,
     /// Since when it is frozen, as far as was looked; none while it is awake.
     pub frozen_since: Option<Instant>,
+    /// Until when a keeper from outside has it awake (`POST /v1/wake`): it is not chosen for another such wake.
+    pub kept_until: Option<Instant>,
     /// Whether it had the whole database when it was last awake.
     pub complete: bool,
     /// What the platform did to it. Once there is something here it is given no more requests.
@@ -48,6 +50,7 @@ impl Slot {
             born,
             dies_at: life.map(|life| born + life),
             frozen_since: None,
+            kept_until: None,
             complete: false,
             verdict: None,
             turn: Arc::new(Semaphore::new(1)),
