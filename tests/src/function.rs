@@ -51,8 +51,8 @@ pub fn bootstrap_file() -> Result<PathBuf> {
     )
 }
 
-/// A folder with the compiled component, made once a process. The one beside `DAYFLY_BOOTSTRAP` is used if there is one:
-/// that is how a package is.
+/// A folder with the compiled component, made once a process. The one beside `DAYFLY_BOOTSTRAP` is used if there is
+/// one: that is how a package is.
 fn component_folder(bootstrap: &Path) -> Result<PathBuf> {
     static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let packaged = bootstrap.parent().filter(|folder| folder.join("replica.cwasm").is_file());

@@ -151,8 +151,8 @@ impl Host {
         }))
     }
 
-    /// Hands in what an event source took from the broker. It succeeds when what was made of it is safe: the event source
-    /// has the broker forget the messages then.
+    /// Hands in what an event source took from the broker. It succeeds when what was made of it is safe: the event
+    /// source has the broker forget the messages then.
     async fn messages(&self, messages: Messages, deadline_ms: u64) -> Result<Value, Diagnostic> {
         let (received, broken) = (messages.bodies.len(), messages.broken);
         if broken > 0 {
@@ -192,8 +192,8 @@ impl Host {
         self.lingers.store(true, Ordering::SeqCst);
     }
 
-    /// Keeps the platform from freezing this process until the replica is frozen, invocation for invocation. Ends when the
-    /// extension does; from then on replicas are frozen before the answer.
+    /// Keeps the platform from freezing this process until the replica is frozen, invocation for invocation. Ends when
+    /// the extension does; from then on replicas are frozen before the answer.
     pub async fn linger(&self, extension: &Extension) {
         loop {
             match extension.next().await {

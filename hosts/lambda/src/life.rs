@@ -101,8 +101,8 @@ impl Life {
     /// The replica, awake as granted. A new one is started if there is none, or it has ended.
     ///
     /// # Errors
-    /// [`NoAnswer::NoReplica`]: there is none by `deadline`, since the broker cannot be reached, say. The next event tries
-    /// again.
+    /// [`NoAnswer::NoReplica`]: there is none by `deadline`, since the broker cannot be reached, say. The next event
+    /// tries again.
     pub async fn awake(&self, grant: Grant, deadline: Instant) -> Result<Present, NoAnswer> {
         let too_late = |_| NoAnswer::NoReplica("there was no broker and no replica within the time".to_owned());
         let mut present = timeout_at(deadline, self.present.lock()).await.map_err(too_late)?;

@@ -1,8 +1,8 @@
 //! The program `bootstrap`: a replica as an AWS Lambda function. Lambda starts it in an execution environment, hands it
 //! events, and freezes it whenever both it and its extension wait for the next.
 //!
-//! Before the first event it only reads the environment and maps the compiled component: Lambda may copy what is there by
-//! then, so there is no identity, no randomness and no connection yet.
+//! Before the first event it only reads the environment and maps the compiled component: Lambda may copy what is there
+//! by then, so there is no identity, no randomness and no connection yet.
 
 mod answer;
 mod environment;
@@ -48,8 +48,8 @@ fn main() -> ExitCode {
     let Some(address) = variable(API_VARIABLE) else {
         eprintln!(
             "bootstrap: {API_VARIABLE} is missing. This is Dayfly's program for AWS Lambda, which Lambda starts as the \
-             `bootstrap` of a function with the runtime provided.al2023. On this machine it runs under an emulator, such \
-             as `cargo lambda watch`. It takes its settings from DAYFLY_BROKER, DAYFLY_CLUSTER and others"
+             `bootstrap` of a function with the runtime provided.al2023. On this machine it runs under an emulator, \
+             such as `cargo lambda watch`. It takes its settings from DAYFLY_BROKER, DAYFLY_CLUSTER and others"
         );
         return ExitCode::from(2);
     };
