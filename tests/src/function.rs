@@ -204,11 +204,10 @@ impl Function {
 
     /// Waits until the platform has stopped it.
     pub fn await_frozen(&self) -> Result<()> {
-        tokio().block_on(self.simulator.wait_for_frozen(INVOCATION)).context("it is not frozen")?;
         // The simulator says so a moment before it does so.
-        let until = Instant::now() + PATIENCE;
-        while !self.is_stopped()? {
-            ensure!(Instant::now() < until, "it is not stopped");
+        let until = Instant::now() + INVOCATION;
+        while !(self.is_frozen() && self.is_stopped()?) {
+            ensure!(Instant::now() < until, "it is not frozen");
             thread::sleep(POLL);
         }
         Ok(())

@@ -76,11 +76,15 @@ impl Host {
             self.life.freeze().await;
         }
         debug!(request_id = id, ms = now_ms().saturating_sub(began_ms), "answered");
+        outcome
+    }
+
+    /// The platform has the answer to this invocation.
+    pub fn note_answered(&self, id: String) {
         self.answered.send_modify(|answered| {
             answered.truncate(ANSWERED_MAX - 1);
             answered.push_front(id);
         });
-        outcome
     }
 
     /// Answers a request, errors included.
