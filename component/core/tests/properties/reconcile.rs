@@ -151,3 +151,24 @@ fn a_sketch_tells_of_a_removal_that_the_teller_missed() {
     assert!(lack_by_sketch(asker, &teller).knows_more);
     assert!(!lack_by_sketch(&teller, asker).dots.is_empty());
 }
+
+/// What only the asker has seen, and is no more: the live entries and the newest dots are the same on both sides.
+#[test]
+fn a_sketch_tells_of_what_the_teller_has_not_seen_and_is_gone() {
+    let mut execution = Execution::new();
+    for name in ["first", "second", "third"] {
+        execution.write(0, 0, &[(name.to_owned(), DataType::GSet, Operation::Add(vec!["1".to_owned()]))]).unwrap();
+    }
+    execution.write(0, 0, &[("gone".to_owned(), DataType::OrSet, Operation::Add(vec!["1".to_owned()]))]).unwrap();
+    execution.write(0, 0, &[("gone".to_owned(), DataType::OrSet, Operation::Remove(vec!["1".to_owned()]))]).unwrap();
+    execution.write(0, 0, &[("last".to_owned(), DataType::GSet, Operation::Add(vec!["1".to_owned()]))]).unwrap();
+    let writer = execution.peers[0].writer;
+    let asker = &execution.peers[0].store;
+    let mut teller = Store::new();
+    // All but the dots of what came and went.
+    let known = [(writer, [(1, 3), (6, 6)].into_iter().collect())].into_iter().collect();
+    teller.join(&asker.extract(&known));
+    assert!(!teller.gaps().is_empty() && asker.gaps().is_empty());
+    assert!(lack_by_sketch(asker, &teller).knows_more);
+    assert!(!lack_by_sketch(&teller, asker).dots.is_empty());
+}
