@@ -310,3 +310,30 @@ fn what_an_event_source_took_from_a_queue_is_taken_in() -> Result<()> {
     ensure!(value(&function.get("/v1/data/gset/k")?)? == json!(["x"]));
     function.kill()
 }
+
+#[test]
+fn functions_that_are_frozen_most_of_the_time_converge() -> Result<()> {
+    const FUNCTIONS: usize = 10;
+    let cluster = fresh_cluster("lambda");
+    let functions: Vec<Function> =
+        (0..FUNCTIONS).map(|_| Function::start(&cluster, &[("DAYFLY_LINGER", "quiet:0.1")])).collect::<Result<_>>()?;
+    let (count, rounds) = (FUNCTIONS as u64, 3);
+    for round in 0..rounds {
+        for (number, function) in functions.iter().enumerate() {
+            let element = format!("{round}-{number}");
+            ensure!(function.post("/v1/data/gset/k", &json!({"add": [element]}))?.status == 200);
+            value(&function.post("/v1/data/pncounter/n", &json!({"increment": 1}))?)?;
+        }
+    }
+    // Each is woken by itself, as by requests now and then, and is frozen again.
+    await_that("they agree", || {
+        let read = |function: &Function| {
+            let set = value(&function.get("/v1/data/gset/k")?)?;
+            let elements = set.as_array().map_or(0, Vec::len) as u64;
+            Ok(elements == rounds * count && value(&function.get("/v1/data/pncounter/n")?)? == json!(rounds * count))
+        };
+        let agree = functions.iter().map(read).collect::<Result<Vec<bool>>>()?;
+        Ok(agree.into_iter().all(|agrees| agrees))
+    })?;
+    functions.into_iter().try_for_each(Function::kill)
+}

@@ -1,6 +1,6 @@
 //! The stage of Lambda: each replica is a function in an execution environment of its own, and they share nothing but
-//! RabbitMQ. The platform freezes each of them by itself when it is quiet, between any two steps; a step that freezes one
-//! keeps it from being woken. A kill is a SIGKILL, as when the platform reclaims an environment.
+//! RabbitMQ. The platform freezes each of them by itself when it is quiet, between any two steps; a step that freezes
+//! one keeps it from being woken. A kill is a SIGKILL, as when the platform reclaims an environment.
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -62,18 +62,27 @@ fn until(replica: &Replica) -> Option<u64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_invocation_neither_prolongs_a_granted_period_nor_begins_one() {
     let bus = Bus::new(BusConfig::default());
-    let first = lasting(1_500);
+    let first = lasting(LONG_MS);
     let a = start(&bus, "a", first).await;
     assert_eq!(until(&a), Some(first.until_ms));
     assert_eq!(ask(&a, "POST", r#"{"increment":1}"#).await.map(|response| response.status), Ok(200));
-    assert!(until(&a).is_none_or(|until_ms| until_ms == first.until_ms));
-    phase(&a, |phase| *phase == Phase::Frozen).await;
+    assert_eq!(until(&a), Some(first.until_ms));
+    assert!(a.suspend().await);
     assert_eq!(ask(&a, "GET", "").await.map(|response| response.status), Err(InvokeError::NotTaken));
     assert_eq!((a.report().phase, a.report().wakes), (Phase::Frozen, 1));
 
     assert!(a.grant(lasting(LONG_MS)).await);
     assert_eq!(ask(&a, "GET", "").await.map(|response| response.status), Ok(200));
     assert_eq!(a.report().wakes, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_period_ends_by_itself() {
+    let bus = Bus::new(BusConfig::default());
+    let a = start(&bus, "a", lasting(300)).await;
+    phase(&a, |phase| *phase == Phase::Frozen).await;
+    assert!(a.grant(lasting(LONG_MS)).await);
+    assert!(until(&a).is_some());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -126,15 +135,14 @@ async fn what_a_host_hands_in_is_taken_in_and_answered_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_write_that_is_not_confirmed_by_the_end_of_the_period_is_answered_so() {
+async fn a_write_that_is_not_confirmed_by_the_end_of_the_period_goes_out_in_the_next() {
     let bus = Bus::new(BusConfig::default());
-    let a = start(&bus, "a", lasting(1_000)).await;
+    let a = start(&bus, "a", lasting(LONG_MS)).await;
     bus.set_faults(Faults { fail: 1.0, ..Faults::default() });
     let answer = ask(&a, "POST", r#"{"increment":1}"#).await.expect("it answers");
     assert_eq!(answer.status, 503);
+    assert!(a.suspend().await);
     bus.set_faults(Faults::default());
-    phase(&a, |phase| *phase == Phase::Frozen).await;
-    // It is applied and goes out with the next period.
     assert!(a.grant(quiet(50)).await);
     phase(&a, |phase| *phase == Phase::Frozen).await;
     assert_eq!(a.report().unsettled, 0);

@@ -43,8 +43,8 @@ pub struct Unknown {
 
 /// What is accepted, for whoever sent something else.
 const ACCEPTED: &str = concat!(
-    r#"accepted are requests of a function URL or an API Gateway (HTTP API with payload 1.0 or 2.0, REST API with proxy "#,
-    r#"integration), {"wake":{"seconds":30}}, and the events of a RabbitMQ event source ("rmqMessagesByQueue")"#
+    r#"accepted are requests of a function URL or an API Gateway (HTTP API with payload 1.0 or 2.0, REST API with "#,
+    r#"proxy integration), {"wake":{"seconds":30}}, and the events of a RabbitMQ event source ("rmqMessagesByQueue")"#
 );
 
 impl fmt::Display for Unknown {

@@ -84,11 +84,15 @@ impl Host {
             self.life.freeze().await;
         }
         debug!(request_id = id, ms = now_ms().saturating_sub(began_ms), "answered");
+        outcome
+    }
+
+    /// The platform has the answer to this invocation.
+    pub fn note_answered(&self, id: String) {
         self.answered.send_modify(|answered| {
             answered.truncate(ANSWERED_MAX - 1);
             answered.push_front(id);
         });
-        outcome
     }
 
     /// Answers a request, errors included.
@@ -159,8 +163,8 @@ impl Host {
         }))
     }
 
-    /// Hands in what an event source took from the broker. It succeeds when what was made of it is safe: the event source
-    /// has the broker forget the messages then.
+    /// Hands in what an event source took from the broker. It succeeds when what was made of it is safe: the event
+    /// source has the broker forget the messages then.
     async fn messages(&self, messages: Messages, deadline_ms: u64) -> Result<Value, Diagnostic> {
         let (received, broken) = (messages.bodies.len(), messages.broken);
         if broken > 0 {
@@ -200,8 +204,8 @@ impl Host {
         self.lingers.store(true, Ordering::SeqCst);
     }
 
-    /// Keeps the platform from freezing this process until the replica is frozen, invocation for invocation. Ends when the
-    /// extension does; from then on replicas are frozen before the answer.
+    /// Keeps the platform from freezing this process until the replica is frozen, invocation for invocation. Ends when
+    /// the extension does; from then on replicas are frozen before the answer.
     pub async fn linger(&self, extension: &Extension) {
         loop {
             match extension.next().await {

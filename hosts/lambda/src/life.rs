@@ -48,6 +48,11 @@ impl Present {
         self.filled_ms.get().copied()
     }
 
+    /// It is complete; the first time counts.
+    fn note_filled(&self) {
+        self.filled_ms.get_or_init(|| u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX));
+    }
+
     /// Waits until it is frozen or has ended, at most until then; whether it is.
     pub async fn frozen(&self, until: Instant) -> bool {
         let mut report = self.replica.watch();
@@ -59,7 +64,12 @@ impl Present {
     /// Waits until it is complete, at most so long; whether it is.
     pub async fn complete(&self, within: Duration) -> bool {
         let mut report = self.replica.watch();
-        matches!(timeout(within, report.wait_for(|report| report.complete)).await, Ok(Ok(_)))
+        let complete = matches!(timeout(within, report.wait_for(|report| report.complete)).await, Ok(Ok(_)));
+        if complete {
+            // Who waits for the same beside this may come to it later.
+            self.note_filled();
+        }
+        complete
     }
 }
 
@@ -101,8 +111,8 @@ impl Life {
     /// The replica, awake as granted. A new one is started if there is none, or it has ended.
     ///
     /// # Errors
-    /// [`NoAnswer::NoReplica`]: there is none by `deadline`, since the broker cannot be reached, say. The next event tries
-    /// again.
+    /// [`NoAnswer::NoReplica`]: there is none by `deadline`, since the broker cannot be reached, say. The next event
+    /// tries again.
     pub async fn awake(&self, grant: Grant, deadline: Instant) -> Result<Present, NoAnswer> {
         let too_late = |_| NoAnswer::NoReplica("there was no broker and no replica within the time".to_owned());
         let mut present = timeout_at(deadline, self.present.lock()).await.map_err(too_late)?;
@@ -135,17 +145,19 @@ impl Life {
             .await
             .map_err(|error| NoAnswer::NoReplica(format!("no replica could be started: {error}")))?;
         info!(replica = replica.name(), "started");
-        let filled_ms = Arc::new(OnceLock::new());
-        let (mut report, filled) = (replica.watch(), Arc::clone(&filled_ms));
+        let present = Present { replica, started, filled_ms: Arc::new(OnceLock::new()) };
+        let (mut report, filled) = (present.replica.watch(), Arc::downgrade(&present.filled_ms));
         tokio::spawn(async move {
-            if report.wait_for(|report| report.complete).await.is_ok() {
-                let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-                filled.get_or_init(|| ms);
+            // It ends with the replica, which it does not keep.
+            if report.wait_for(|report| report.complete).await.is_ok()
+                && let Some(filled) = filled.upgrade()
+            {
+                filled.get_or_init(|| u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
             }
         });
         // Its first period begins with it; once this returns, it has begun.
-        replica.grant(grant).await;
-        Ok(Present { replica, started, filled_ms })
+        present.replica.grant(grant).await;
+        Ok(present)
     }
 
     /// Has the replica answer, awake as granted.

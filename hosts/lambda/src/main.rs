@@ -1,10 +1,11 @@
 //! The program `bootstrap`: a replica as an AWS Lambda function. Lambda starts it in an execution environment, hands it
 //! events, and freezes it whenever both it and its extension wait for the next.
 //!
-//! Before the first event it only reads the environment and maps the compiled component: Lambda may copy what is there by
-//! then, so there is no identity, no randomness and no connection yet.
+//! Before the first event it only reads the environment and maps the compiled component: Lambda may copy what is there
+//! by then, so there is no identity, no randomness and no connection yet.
 
 mod answer;
+mod delivered;
 mod environment;
 mod event;
 mod host;
@@ -22,6 +23,7 @@ use dayfly_engine::{Limits, Runtime};
 use lambda_runtime::service_fn;
 use tracing::{debug, error, warn};
 
+use crate::delivered::Delivered;
 use crate::environment::{Environment, Logging};
 use crate::host::Host;
 use crate::life::Life;
@@ -48,8 +50,8 @@ fn main() -> ExitCode {
     let Some(address) = variable(API_VARIABLE) else {
         eprintln!(
             "bootstrap: {API_VARIABLE} is missing. This is Dayfly's program for AWS Lambda, which Lambda starts as the \
-             `bootstrap` of a function with the runtime provided.al2023. On this machine it runs under an emulator, such \
-             as `cargo lambda watch`. It takes its settings from DAYFLY_BROKER, DAYFLY_CLUSTER and others"
+             `bootstrap` of a function with the runtime provided.al2023. On this machine it runs under an emulator, \
+             such as `cargo lambda watch`. It takes its settings from DAYFLY_BROKER, DAYFLY_CLUSTER and others"
         );
         return ExitCode::from(2);
     };
@@ -88,11 +90,13 @@ async fn run(address: &str, began: Instant) -> Result<(), String> {
         Err(error) => warn!("no extension, so replicas are frozen before the answer: {error}"),
     }
     debug!(ms = began.elapsed().as_secs_f64() * 1_000.0, "ready for events");
-    let answer = |event| {
+    let delivered = Delivered { host: Arc::clone(&host) };
+    let answer = move |event| {
         let host = Arc::clone(&host);
         async move { host.answer(event).await }
     };
-    lambda_runtime::Runtime::new(service_fn(answer)).run().await.map_err(|error| error.to_string())
+    let runtime = lambda_runtime::Runtime::new(service_fn(answer)).layer(delivered);
+    runtime.run().await.map_err(|error| error.to_string())
 }
 
 /// Reads the environment and maps the component.

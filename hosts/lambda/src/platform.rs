@@ -1,5 +1,5 @@
-//! What Lambda's APIs have beyond events and answers: the internal extension, which keeps the function from being frozen
-//! after an answer, and errors before the first event.
+//! What Lambda's APIs have beyond events and answers: the internal extension, which keeps the function from being
+//! frozen after an answer, and errors before the first event.
 
 use std::fmt;
 

@@ -9,8 +9,8 @@ use crate::contract::Timestamp;
 use crate::replica::Lease;
 use crate::world::system_now_ms;
 
-/// An awake period ends this long before what was announced, unless its lease says otherwise: the promise is to be frozen
-/// by then.
+/// An awake period ends this long before what was announced, unless its lease says otherwise: the promise is to be
+/// frozen by then.
 const FREEZE_MARGIN_MS: u64 = 50;
 
 impl Drive {

@@ -121,6 +121,7 @@ impl Drive {
     /// Gives up the link: from now on nothing happens until a command comes.
     pub(super) async fn let_go(&mut self) {
         self.awake_until_ms = None;
+        self.held_until_ms = 0;
         self.answer_all_unconfirmed();
         self.handed_in.clear();
         if let Some(link) = self.link.take() {

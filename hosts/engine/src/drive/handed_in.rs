@@ -1,5 +1,5 @@
-//! Messages that the host took from the broker by itself: given to the component like others, and answered for when it is
-//! done with them (`effects.done-with`).
+//! Messages that the host took from the broker by itself: given to the component like others, and answered for when it
+//! is done with them (`effects.done-with`).
 
 use std::collections::VecDeque;
 

@@ -1,8 +1,8 @@
 //! Requests of HTTP, in the two forms in which Lambda gets them: payload 2.0 (function URLs, HTTP APIs) and payload 1.0
 //! (REST APIs, and HTTP APIs that ask for it).
 //!
-//! Function URLs and REST APIs give the path as it was sent; HTTP APIs give it decoded, so a slash within a key cannot be
-//! told from one between parts of the path. What can stand in no path is encoded here, whoever decoded it.
+//! Function URLs and REST APIs give the path as it was sent; HTTP APIs give it decoded, so a slash within a key cannot
+//! be told from one between parts of the path. What can stand in no path is encoded here, whoever decoded it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -105,8 +105,8 @@ fn below_root<'a>(path: &'a str, stage: Option<&str>) -> &'a str {
     }
 }
 
-/// Encodes what cannot stand in a path, and leaves what is encoded. A stray `%` is one that was encoded before if the path
-/// `is_decoded`; else it is the client's mistake, and told by the API.
+/// Encodes what cannot stand in a path, and leaves what is encoded. A stray `%` is one that was encoded before if the
+/// path `is_decoded`; else it is the client's mistake, and told by the API.
 fn encoded(path: &str, is_decoded: bool) -> String {
     let bytes = path.as_bytes();
     let mut out = String::with_capacity(bytes.len());
