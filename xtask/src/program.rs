@@ -20,9 +20,7 @@ pub struct Program {
 impl Program {
     /// Builds the program.
     pub fn build(workspace: &Workspace, component: &Component) -> Result<Self> {
-        let mut build = workspace.cargo();
-        build.args(["build", "--release", "--package", "dayfly"]).env(component::VARIABLE, &component.path);
-        command::run(&mut build)?;
+        command::run(cargo_on_hosts(workspace, component, "build").args(["--release", "--bin", "dayfly"]))?;
         let program = Self::built(workspace);
         eprintln!("xtask: {} is ready", workspace.shown(&program.path));
         Ok(program)

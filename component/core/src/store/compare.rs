@@ -123,6 +123,12 @@ impl Store {
                 }
             }
         }
+        let none = Intervals::default();
+        lack.knows_more |= self.gaps().iter().any(|(writer, unseen)| {
+            // Seen there, and shown by no sketch if it is no more.
+            let their_tail = their_tails.get(&tag(writer)).copied().unwrap_or_else(|| self.tail(writer));
+            !unseen.subtract(gaps.of(writer).unwrap_or(&none)).clip(1, their_tail).is_empty()
+        });
         Some(lack)
     }
 
