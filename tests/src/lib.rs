@@ -16,6 +16,7 @@ pub mod native;
 pub mod node;
 pub mod package_index;
 pub mod plain;
+pub mod platform;
 pub mod player;
 pub mod process;
 pub mod program;

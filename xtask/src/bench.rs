@@ -1,17 +1,25 @@
-//! The benchmarks: those of operations, and the one that needs a broker.
+//! The benchmarks: those of operations, the one that needs a broker, and the one that needs the zip for Lambda as well.
 
 use anyhow::Result;
 
 use crate::command;
 use crate::component::Component;
+use crate::lambda::{Architecture, Packager};
 use crate::program::cargo_on_hosts;
 use crate::rabbitmq::RabbitMq;
 use crate::workspace::Workspace;
 
 /// The bench that needs a broker. The names of its cases begin with its own.
 const OVER_BROKER: &str = "dissemination";
+/// The bench of the packaged function, which needs a broker and the zip. The names of its cases begin with its own.
+/// Making the zip and counting takes a quarter of an hour, so it is run only where it is asked for.
+const LAMBDA: &str = "lambda";
 /// The other one.
 const OPERATIONS: &str = "operations";
+/// All of them.
+const BENCHES: [&str; 3] = [OPERATIONS, OVER_BROKER, LAMBDA];
+/// Tells the bench of the function where the zip is.
+const ZIP_VARIABLE: &str = "DAYFLY_BENCH_ZIP";
 
 /// Which to run, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,18 +28,19 @@ pub struct Choice {
     pub filter: Option<String>,
     /// Measure less.
     pub quick: bool,
-    /// Print JSON, which only one of them can.
+    /// Print JSON, which those that need a broker can.
     pub json: bool,
 }
 
 impl Choice {
     /// Whether a bench has anything to do.
     fn takes(&self, bench: &str) -> bool {
-        let over_broker = bench == OVER_BROKER;
-        if self.json && !over_broker {
+        if self.json && bench == OPERATIONS {
             return false;
         }
-        self.filter.as_ref().is_none_or(|filter| filter.starts_with(OVER_BROKER) == over_broker)
+        let Some(filter) = &self.filter else { return bench != LAMBDA };
+        let named = [OVER_BROKER, LAMBDA].into_iter().find(|name| filter.starts_with(name));
+        bench == named.unwrap_or(OPERATIONS)
     }
 
     fn arguments(&self) -> impl Iterator<Item = &str> {
@@ -44,13 +53,20 @@ impl Choice {
 /// Runs them.
 ///
 /// # Errors
-/// One failed, or there is no RabbitMQ for the one that needs it.
+/// One failed, or there is no RabbitMQ or no zip for the one that needs it.
 pub fn run(workspace: &Workspace, component: &Component, choice: &Choice) -> Result<()> {
-    for bench in [OPERATIONS, OVER_BROKER].into_iter().filter(|bench| choice.takes(bench)) {
+    for bench in BENCHES.into_iter().filter(|bench| choice.takes(bench)) {
         let mut cargo = cargo_on_hosts(workspace, component, "bench");
         cargo.args(["--bench", bench, "--"]).args(choice.arguments());
+        if bench == LAMBDA {
+            let packager = Packager::find_or_install(workspace)?;
+            let program = packager.build_compiler(component, Architecture::X86_64)?;
+            let package = packager.package(&program, Architecture::X86_64)?;
+            packager.announce_to(&package, &mut cargo)?;
+            cargo.env(ZIP_VARIABLE, &package.zip);
+        }
         // It is ended when it is dropped, also if the bench fails.
-        let _rabbitmq = match bench == OVER_BROKER {
+        let _rabbitmq = match bench != OPERATIONS {
             true => {
                 let rabbitmq = RabbitMq::start_for_benches(workspace)?;
                 rabbitmq.announce_to(&mut cargo);
@@ -65,10 +81,10 @@ pub fn run(workspace: &Workspace, component: &Component, choice: &Choice) -> Res
 
 #[cfg(test)]
 mod tests {
-    use super::{Choice, OPERATIONS, OVER_BROKER};
+    use super::{BENCHES, Choice, LAMBDA, OPERATIONS, OVER_BROKER};
 
     fn taken(choice: &Choice) -> Vec<&'static str> {
-        [OPERATIONS, OVER_BROKER].into_iter().filter(|bench| choice.takes(bench)).collect()
+        BENCHES.into_iter().filter(|bench| choice.takes(bench)).collect()
     }
 
     #[test]
@@ -78,6 +94,7 @@ mod tests {
         assert_eq!(taken(&of("dissemination")), [OVER_BROKER]);
         assert_eq!(taken(&of("dissemination/direct/8")), [OVER_BROKER]);
         assert_eq!(taken(&of("add/component")), [OPERATIONS]);
+        assert_eq!(taken(&of("lambda/hour/quiet")), [LAMBDA]);
     }
 
     #[test]
@@ -85,5 +102,6 @@ mod tests {
         let choice = Choice { json: true, quick: true, filter: None };
         assert_eq!(taken(&choice), [OVER_BROKER]);
         assert_eq!(choice.arguments().collect::<Vec<_>>(), ["--quick", "--json"]);
+        assert_eq!(taken(&Choice { filter: Some("lambda".to_owned()), ..choice }), [LAMBDA]);
     }
 }

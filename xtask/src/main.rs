@@ -95,16 +95,18 @@ enum Task {
         #[arg(long, default_value_t = rabbitmq::PORT)]
         port: u16,
     },
-    /// Run the benchmarks: of operations, natively and through the component, and of dissemination over RabbitMQ.
+    /// Run the benchmarks: of operations, natively and through the component, of dissemination over RabbitMQ, and of the
+    /// packaged function for Lambda: its start, its memory, and what an hour costs.
     Bench {
         /// Only benchmarks whose name contains this. Those over a RabbitMQ, which is started for them, are run if it
-        /// begins with "dissemination", as in `dissemination/direct/8`; the others if it does not; all without it.
+        /// begins with "dissemination", as in `dissemination/direct/8`, or with "lambda", as in `lambda/start`; the others
+        /// if it does not; all but those of "lambda", which take a quarter of an hour, without it.
         #[arg(verbatim_doc_comment)]
         filter: Option<String>,
         /// Measure less, in less time.
         #[arg(long)]
         quick: bool,
-        /// Print what was measured over RabbitMQ as JSON, and run nothing else.
+        /// Print what was measured over RabbitMQ as JSON, and run none of the others.
         #[arg(long)]
         json: bool,
     },
