@@ -31,7 +31,8 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Starts the one of this number, and waits until it asks for an event; how long that took.
+    /// Starts the one of this number, and waits until it asks for an event; how long that took. Where the function is not
+    /// packaged, the first start of all compiles the component, and that is in its time.
     ///
     /// # Errors
     /// It does not come to events.
