@@ -15,6 +15,9 @@ const QUIET_SECONDS: (f64, f64) = (0.05, 60.0);
 /// How long it has to be quiet by default, before it is frozen. By then it has told its root (`effects.quiet` waits for
 /// that); whoever lacks something asks after a way to the broker and back, which takes less on one continent.
 const QUIET_USUAL: Duration = Duration::from_millis(250);
+/// For how long a request waits at most until a new replica has the whole database. In one region a small database takes
+/// milliseconds.
+const FILL_SECONDS: u64 = 2;
 /// How long making a connection may take: a client waits for it.
 const CONNECT_MS: u64 = 5_000;
 /// The least of what `DAYFLY_LOG` alone sets aside, and how many stores a log should hold (wit/lifecycle.wit).
@@ -30,6 +33,8 @@ pub struct Environment {
     pub config: Config,
     /// When a write is answered.
     pub confirm: Confirm,
+    /// For how long a request waits until the replica has the whole database, before it is answered from a part.
+    pub fill: Duration,
     /// For how long the replica is awake after an answer.
     pub linger: Linger,
     /// Where the compiled component is; none: beside the program.
@@ -116,9 +121,10 @@ impl Environment {
             Some("local") => Confirm::Local,
             _ => Confirm::Broker,
         };
+        let fill = Duration::from_secs(variables.number("DAYFLY_FILL_SECONDS", 0, 60)?.unwrap_or(FILL_SECONDS));
         let linger = variables.linger()?;
         let component_dir = variables.get("DAYFLY_COMPONENT_DIR").map(PathBuf::from);
-        Ok(Self { broker, config, confirm, linger, component_dir })
+        Ok(Self { broker, config, confirm, fill, linger, component_dir })
     }
 }
 

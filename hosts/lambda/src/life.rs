@@ -160,7 +160,7 @@ impl Life {
         Ok(present)
     }
 
-    /// Has the replica answer, awake as granted.
+    /// Has the replica answer, awake as granted. A new one is given some time to be filled before.
     ///
     /// # Errors
     /// There is no answer by `deadline`.
@@ -168,6 +168,9 @@ impl Life {
         // It may end, or fall quiet, between the grant and the request; twice in a row it does not.
         for _ in 0..2 {
             let present = self.awake(grant, deadline).await?;
+            // Else what the others have might be missed. Who is not complete by then answers from what it has, and says so.
+            let rest = deadline.saturating_duration_since(Instant::now());
+            present.complete(self.environment.fill.min(rest / 2)).await;
             match timeout_at(deadline, present.replica.invoke(request.clone())).await {
                 Ok(Ok(response)) => return Ok(response),
                 Ok(Err(InvokeError::NotTaken)) => {}
