@@ -150,7 +150,7 @@ impl Function {
     pub fn ask_meanwhile(&self, request: &Request) -> Result<Answer> {
         // An event that comes while the simulator notes the former answer is taken for one that came before it, and
         // then the process is stopped in the midst of it.
-        thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_secs(1));
         let id = tokio().block_on(self.simulator.enqueue_payload(url_event(request)));
         answer_of(self.outcome(&id)?)
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use dayfly_core::http::Request;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::act::{Act, Settings, Start};
 use crate::function::Function;
@@ -15,7 +15,6 @@ use crate::native::too_slow;
 use crate::node::fresh_cluster;
 use crate::scenario::Scenario;
 use crate::stage::{Answer, Runner, Stage};
-use crate::status::Status;
 use crate::step::Step;
 
 /// How long things may take in all to settle, besides what a scenario gives them: functions are woken and frozen.
@@ -163,22 +162,13 @@ impl LambdaStage {
         found.with_context(|| format!("no replica has been started as {label:?}"))
     }
 
-    fn statuses(&self) -> Result<Vec<Status>> {
+    /// Wakes all at the same time, so that they hear each other; what they answer.
+    fn wake_all(&self) -> Result<Vec<Value>> {
         let awake =
             self.players.iter().filter(|player| !player.is_frozen).filter_map(|player| player.function.as_ref());
-        // All at the same time: they are to hear each other.
         thread::scope(|scope| {
-            let asked: Vec<_> = awake
-                .map(|function| {
-                    scope.spawn(move || {
-                        function.wake(WAKE_SECONDS)?;
-                        let status = Request { method: "GET".into(), path: "/v1/status".into(), ..Request::default() };
-                        let answer = function.ask_meanwhile(&status)?;
-                        serde_json::from_slice(&answer.body).context("the status is not as wit/http-api.md has it")
-                    })
-                })
-                .collect();
-            asked.into_iter().map(|asked| asked.join().expect("asking does not panic")).collect()
+            let woken: Vec<_> = awake.map(|function| scope.spawn(|| function.wake(WAKE_SECONDS))).collect();
+            woken.into_iter().map(|woken| woken.join().expect("waking does not panic")).collect()
         })
     }
 }
@@ -224,11 +214,12 @@ impl Stage for LambdaStage {
     fn settle(&mut self, within_ms: u64, _quiet: bool) -> Result<Vec<Vec<String>>> {
         let until = Instant::now() + Duration::from_millis(within_ms) + SETTLE;
         loop {
-            let statuses = self.statuses()?;
-            if statuses.iter().all(|status| status.is_done() && status.root == statuses[0].root) {
+            // Each tells its root when it has taken in what waited for it, and what it sent before its last freeze is safe.
+            let answers = self.wake_all()?;
+            if answers.iter().all(|answer| answer["complete"] == true && answer["root"] == answers[0]["root"]) {
                 return Ok(vec![self.awake()]);
             }
-            ensure!(Instant::now() < until, "not settled: {statuses:?}");
+            ensure!(Instant::now() < until, "not settled: {answers:?}");
         }
     }
 

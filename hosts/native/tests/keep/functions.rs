@@ -84,11 +84,12 @@ fn throttling_is_backed_off_from_and_told_and_nobody_awake_is_told_loudly() {
 fn what_the_target_asks_for_is_waited_for() {
     let api = InvokeApi::start(Does::Wakes(Duration::ZERO));
     api.with(|api| (api.concurrency, api.retry_after) = (0, Some(3)));
-    let mut keeping = Keeping::start(&[&format!("{F}=3"), "--endpoint-url", &api.url()], &KEYS);
+    // One: of several, those that were begun with it may come when there is room.
+    let mut keeping = Keeping::start(&[&format!("{F}=1"), "--endpoint-url", &api.url()], &KEYS);
     let failed = keeping.hear("it is throttled", is("failed"));
     assert!((2_900..=3_000).contains(&failed["retry_ms"].as_u64().expect("a number")), "{failed}");
     api.with(|api| api.concurrency = 6);
-    keeping.hear("all are awake", |event| event["event"] == "status" && event["targets"][0]["awake"] == 3);
+    keeping.hear("it is awake", |event| event["event"] == "status" && event["targets"][0]["awake"] == 1);
     api.with(|api| {
         let throttled = api.invocations.iter().filter(|invocation| invocation.status == 429);
         let last = throttled.map(|invocation| invocation.at).max().expect("it was");
