@@ -169,9 +169,9 @@ fn a_value_outlives_every_environment_that_ever_held_it() -> Result<()> {
     let standing = platform.standing();
     let kept = &told["targets"][0];
     eprintln!(
-        "kept {KEPT} replicas for {} s, each woken for {seconds} s and reclaimed at {reclaim} s, at least {least} awake: {} environments \
-         started, {} reclaimed, {} ended by themselves; {} requests, {} throttled, {} errors, {:.1} GB-s billed. The \
-         keeper: {kept}",
+        "kept {KEPT} replicas for {} s, each woken for {seconds} s and reclaimed at {reclaim} s, \
+         at least {least} awake: {} environments started, {} reclaimed, {} ended by themselves; \
+         {} requests, {} throttled, {} errors, {:.1} GB-s billed. The keeper: {kept}",
         lasts.as_secs(),
         standing.bill.cold_starts,
         standing.bill.reclaimed,

@@ -236,8 +236,8 @@ impl Shared {
         told.recv().unwrap_or_else(|_| Err(Refused::Died("its invocation was given up".to_owned())))
     }
 
-    /// Invokes it when there is room, and has nobody wait for the answer. What fails is not tried again, as AWS would do
-    /// twice: none of our events is meant for that.
+    /// Invokes it when there is room, and has nobody wait for the answer. What fails is not tried again, as AWS would
+    /// do twice: none of our events is meant for that.
     fn invoke_later(self: &Arc<Self>, event: Value) {
         let shared = Arc::clone(self);
         thread::spawn(move || {
@@ -283,7 +283,8 @@ impl Shared {
         }
     }
 
-    /// Takes a frozen one, or a number for a new one; none: the platform ends. Those that are not to be used go to `gone`.
+    /// Takes a frozen one, or a number for a new one; none: the platform ends. Those that are not to be used go to
+    /// `gone`.
     fn take_idle(&self, gone: &mut Vec<Environment>) -> Result<Option<Taken>, Refused> {
         let mut state = self.lock();
         if self.is_closed() {

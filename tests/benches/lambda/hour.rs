@@ -20,8 +20,8 @@ const EVERY: Duration = Duration::from_millis(60_000 / REPLICAS as u64);
 /// How often all are woken at first until each has the whole database.
 const WAKES: usize = 10;
 
-/// USD for a GB-second on x86-64 and for a million requests; the same figures as in hosts/native/src/keep/price.rs, from
-/// AWS's price list for us-east-1.
+/// USD for a GB-second on x86-64 and for a million requests; the same figures as in hosts/native/src/keep/price.rs,
+/// from AWS's price list for us-east-1.
 const GB_S_USD: f64 = 0.000_016_666_7;
 const MILLION_REQUESTS_USD: f64 = 0.20;
 
@@ -35,8 +35,8 @@ pub struct Case {
     linger: &'static str,
 }
 
-/// The usual way; a fixed time; and the rule of the original, Lasp on Lambda, whose functions ran for 30 s whatever there
-/// was to do.
+/// The usual way; a fixed time; and the rule of the original, Lasp on Lambda, whose functions ran for 30 s whatever
+/// there was to do.
 pub const CASES: [Case; 3] = [
     Case { name: "lambda/hour/quiet", shown: "quiet", linger: "quiet" },
     Case { name: "lambda/hour/linger-10", shown: "10 s", linger: "10" },

@@ -46,7 +46,8 @@ pub fn table(outcome: &Outcome) -> String {
     }
     let _ = writeln!(
         text,
-        "\n{REPLICAS} replicas of {MEMORY_MIB} MiB on x86-64, each invoked once a minute with a write. Counted for {} s.",
+        "\n{REPLICAS} replicas of {MEMORY_MIB} MiB on x86-64, each invoked once a minute with a write. Counted \
+         for {} s.",
         outcome.hours[0].window_s
     );
     let lines: [Line; 9] = [

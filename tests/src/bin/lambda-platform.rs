@@ -77,7 +77,8 @@ fn main() -> Result<()> {
     let standing = platform.standing();
     let (bill, gb_s) = (standing.bill, standing.gb_s);
     println!(
-        "{} requests, {} throttled, {} errors, {:.1} GB-s; {} environments started, {} reclaimed, {} ended by themselves",
+        "{} requests, {} throttled, {} errors, {:.1} GB-s; {} environments started, {} reclaimed, {} ended by \
+         themselves",
         bill.requests, bill.throttled, bill.errors, gb_s, bill.cold_starts, bill.reclaimed, bill.died
     );
     Ok(())

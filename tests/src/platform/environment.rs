@@ -31,8 +31,8 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Starts the one of this number, and waits until it asks for an event; how long that took. Where the function is not
-    /// packaged, the first start of all compiles the component, and that is in its time.
+    /// Starts the one of this number, and waits until it asks for an event; how long that took. Where the function is
+    /// not packaged, the first start of all compiles the component, and that is in its time.
     ///
     /// # Errors
     /// It does not come to events.
@@ -125,7 +125,7 @@ impl Environment {
     /// Kills it, as the platform does: without notice, frozen or not.
     pub fn kill(self) {
         match Arc::into_inner(self.function) {
-            // Killing what has ended is no error; that its end cannot be waited for would show as a process that is left.
+            // Killing what has ended is no error; were its end not to be waited for, a process would be left and seen.
             Some(function) => drop(function.kill()),
             // Somebody still waits for an answer, and has the process be killed by dropping it; but not now.
             None => self.pid.kill(),
