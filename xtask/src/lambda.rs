@@ -115,7 +115,10 @@ impl<'a> Packager<'a> {
         let folder = self.workspace.target.join("lambda").join(architecture.name());
         fs::create_dir_all(&folder)?;
         self.build_bootstrap(architecture, &folder)?;
-        command::run(program.command().args(["precompile", "--target", architecture.name()]).arg(&folder))?;
+        let mut precompile = program.command();
+        precompile.args(["precompile", "--target", architecture.name()]).arg(&folder);
+        // Our own output may be read by a program.
+        command::run(precompile.stdout(std::io::stderr()))?;
 
         let mut parts = Vec::new();
         for name in FILES {
