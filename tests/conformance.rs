@@ -27,7 +27,8 @@ fn main() -> Result<()> {
         Arc::new(NativeRunner),
         program.clone(),
         Arc::new(NodeRunner),
-        Arc::new(LambdaRunner),
+        Arc::new(LambdaRunner::Simulator),
+        Arc::new(LambdaRunner::Watch),
     ];
     let mut trials = Vec::new();
     for runner in &runners {

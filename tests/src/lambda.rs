@@ -1,6 +1,7 @@
 //! The stage of Lambda: each replica is a function in an execution environment of its own, and they share nothing but
-//! RabbitMQ. The platform freezes each of them by itself when it is quiet, between any two steps; a step that freezes
-//! one keeps it from being woken. A kill is a SIGKILL, as when the platform reclaims an environment.
+//! RabbitMQ. The simulator freezes each of them by itself when it is quiet, between any two steps; a step that freezes
+//! one keeps it from being woken. A kill is a SIGKILL, as when the platform reclaims an environment. A second emulator
+//! plays the scenarios that need neither.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,12 +11,13 @@ use dayfly_core::http::Request;
 use serde_json::{Value, json};
 
 use crate::act::{Act, Settings, Start};
-use crate::function::Function;
+use crate::function::{Function, Outcome, read_answer, url_event};
 use crate::native::too_slow;
 use crate::node::fresh_cluster;
 use crate::scenario::Scenario;
 use crate::stage::{Answer, Runner, Stage};
 use crate::step::Step;
+use crate::watch::Watched;
 
 /// How long things may take in all to settle, besides what a scenario gives them: functions are woken and frozen.
 const SETTLE: Duration = Duration::from_secs(60);
@@ -26,17 +28,97 @@ const WAKE_SECONDS: f64 = 1.0;
 /// For how long the others are woken when one is started.
 const OVERLAP_SECONDS: f64 = 2.0;
 
+/// An execution environment with its replica.
+pub trait Environment: Send + Sync {
+    /// Hands it an event, and does not wait for the answer.
+    fn begin(&self, event: Value) -> Result<()>;
+
+    /// Hands it an event, and waits for the answer.
+    fn invoke(&self, event: Value) -> Result<Outcome>;
+
+    /// Waits until the platform has stopped it, if that does so.
+    fn await_frozen(&self) -> Result<()>;
+
+    /// Reclaims it.
+    fn kill(self: Box<Self>) -> Result<()>;
+
+    /// Asks it as a function URL does.
+    fn ask(&self, request: &Request) -> Result<Answer> {
+        match self.invoke(url_event(request))? {
+            Outcome::Answer(answer) => read_answer(&answer),
+            Outcome::Error(kind, message) => bail!("{kind}: {message}"),
+        }
+    }
+
+    /// Has it be awake for a while; what it answers.
+    fn wake(&self, seconds: f64) -> Result<Value> {
+        match self.invoke(json!({"wake": {"seconds": seconds}}))? {
+            Outcome::Answer(answer) => Ok(answer),
+            Outcome::Error(kind, message) => bail!("{kind}: {message}"),
+        }
+    }
+}
+
+/// What starts execution environments of one cluster.
+pub trait Environments {
+    /// Starts one with these variables besides the usual ones.
+    fn start(&mut self, variables: &[(&str, &str)]) -> Result<Box<dyn Environment>>;
+}
+
+/// Each environment under a simulator of its own.
+struct Simulated {
+    cluster: String,
+}
+
+impl Environments for Simulated {
+    fn start(&mut self, variables: &[(&str, &str)]) -> Result<Box<dyn Environment>> {
+        Ok(Box::new(Function::start(&self.cluster, variables)?))
+    }
+}
+
+impl Environment for Function {
+    fn begin(&self, event: Value) -> Result<()> {
+        Self::begin(self, event).map(|_| ())
+    }
+
+    fn invoke(&self, event: Value) -> Result<Outcome> {
+        Self::invoke(self, event)
+    }
+
+    fn await_frozen(&self) -> Result<()> {
+        Self::await_frozen(self)
+    }
+
+    fn kill(self: Box<Self>) -> Result<()> {
+        Self::kill(*self)
+    }
+}
+
 /// Plays scenarios on functions.
-pub struct LambdaRunner;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LambdaRunner {
+    /// Under a simulator that stops processes between events, and may kill them.
+    Simulator,
+    /// Under `cargo lambda watch`.
+    Watch,
+}
 
 impl Runner for LambdaRunner {
     fn name(&self) -> &'static str {
-        "lambda"
+        match self {
+            Self::Simulator => "lambda",
+            Self::Watch => "lambda-watch",
+        }
     }
 
     fn refuses(&self, scenario: &Scenario) -> Option<String> {
         if scenario.steps.iter().any(|line| line.text.contains("\"cluster\":")) {
             return Some("this stage gives each scenario a cluster of its own".to_owned());
+        }
+        if *self == Self::Watch
+            && scenario.steps.iter().any(|line| matches!(&line.step, Step::Act(act) if needs_a_platform(act)))
+        {
+            return Some("this emulator freezes nothing, and bears no environment that ends".to_owned());
         }
         let refused = scenario.steps.iter().find_map(|line| refuses(&line.step, &scenario.config));
         refused.map(str::to_owned).or_else(|| too_slow(scenario))
@@ -48,8 +130,17 @@ impl Runner for LambdaRunner {
 
     fn open(&self, scenario: &Scenario, _seed: u64) -> Result<Box<dyn Stage>> {
         let cluster = fresh_cluster(&scenario.name);
-        Ok(Box::new(LambdaStage { usual: scenario.config.clone(), cluster, players: Vec::new() }))
+        let environments: Box<dyn Environments> = match self {
+            Self::Simulator => Box::new(Simulated { cluster }),
+            Self::Watch => Box::new(Watched::start(&cluster)?),
+        };
+        Ok(Box::new(LambdaStage { usual: scenario.config.clone(), environments, players: Vec::new() }))
     }
+}
+
+/// Whether only a platform that stops and reclaims environments can do it.
+fn needs_a_platform(act: &Act) -> bool {
+    matches!(act, Act::Freeze(_) | Act::Thaw(_) | Act::Kill(_))
 }
 
 /// What this stage cannot do.
@@ -125,14 +216,14 @@ struct Player {
     label: String,
     name: String,
     /// None once it was killed.
-    function: Option<Function>,
+    function: Option<Box<dyn Environment>>,
     /// It is not to be woken.
     is_frozen: bool,
 }
 
 struct LambdaStage {
     usual: Settings,
-    cluster: String,
+    environments: Box<dyn Environments>,
     players: Vec<Player>,
 }
 
@@ -148,8 +239,9 @@ impl LambdaStage {
                 other.begin(json!({"wake": {"seconds": OVERLAP_SECONDS}}))?;
             }
         }
-        let function = Function::start(&self.cluster, &given)?;
-        let answer = function.get("/v1/status")?;
+        let function = self.environments.start(&given)?;
+        let status = Request { method: "GET".into(), path: "/v1/status".into(), ..Request::default() };
+        let answer = function.ask(&status)?;
         let name = answer.header("dayfly-replica").context("a replica without name")?.to_owned();
         // It is frozen once it has the whole database, and not before.
         function.await_frozen()?;
@@ -246,6 +338,6 @@ impl Stage for LambdaStage {
     }
 
     fn close(self: Box<Self>) -> Result<()> {
-        self.players.into_iter().filter_map(|player| player.function).try_for_each(Function::kill)
+        self.players.into_iter().filter_map(|player| player.function).try_for_each(Environment::kill)
     }
 }

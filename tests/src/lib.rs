@@ -29,4 +29,5 @@ pub mod stepped;
 pub mod text;
 pub mod throttle;
 pub mod trace;
+pub mod watch;
 pub mod world;
