@@ -54,6 +54,8 @@ impl Drop for Killed {
 /// The emulator, with a port of its own.
 pub struct Emulator {
     _process: Killed,
+    /// The package that it looks at.
+    folder: PathBuf,
     port: u16,
     /// The cluster of its functions.
     pub cluster: String,
@@ -79,7 +81,7 @@ impl Emulator {
             ensure!(Instant::now() < until, "the emulator does not listen: {}", log());
             thread::sleep(POLL);
         }
-        Ok(Self { _process: process, port, cluster: cluster.to_owned() })
+        Ok(Self { _process: process, folder, port, cluster: cluster.to_owned() })
     }
 
     /// Starts an environment of a function, as the platform does: the program of the zip, with the platform's variables
@@ -129,6 +131,13 @@ impl Emulator {
             }
             ensure!(Instant::now() < until, "{function} is not complete: {told}");
         }
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        // What stays behind disturbs nobody: each cluster has a name of its own.
+        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
