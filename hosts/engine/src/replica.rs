@@ -237,7 +237,8 @@ impl fmt::Debug for Replica {
 
 impl Replica {
     /// Makes an instance, starts it, declares its inbox, loads stored state, and drives it by a task of the calling
-    /// tokio runtime. With [`Lease::Invoked`] it stays frozen until it is invoked; otherwise it wakes at once. The world has to show
+    /// tokio runtime. With [`Lease::Invoked`] it stays frozen until it is invoked; otherwise it wakes at once. The world
+    /// has to show
     /// the real time; for a virtual one, step an [`crate::Instance`] by hand.
     pub async fn start(
         runtime: &Runtime,
@@ -287,7 +288,8 @@ impl Replica {
         self.shared.report.clone()
     }
 
-    /// Has it answer a request; a frozen one is woken for it, unless its lease is [`Lease::Granted`]. A write is answered as [`ReplicaOptions::confirm`] says.
+    /// Has it answer a request; a frozen one is woken for it, unless its lease is [`Lease::Granted`]. A write is answered
+    /// as [`ReplicaOptions::confirm`] says.
     pub async fn invoke(&self, request: Request) -> Result<Response, InvokeError> {
         let (answer, answered) = oneshot::channel();
         let taken = Arc::new(AtomicBool::new(false));
