@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use dayfly_core::http::Request;
 use dayfly_tests::client::Client;
-use dayfly_tests::function::Outcome;
 use dayfly_tests::node::{Node, fresh_cluster, settle};
+use dayfly_tests::patience::await_that;
 use dayfly_tests::platform::{Front, Platform, Settings};
 use dayfly_tests::process::program_file;
 use dayfly_tests::stage::Answer;
@@ -45,16 +45,6 @@ fn json_of(answer: &Answer) -> Result<Value> {
 fn request(method: &str, path: &str, body: &Value) -> Request {
     let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
     Request { method: method.into(), path: path.into(), body, ..Request::default() }
-}
-
-/// Waits until this holds.
-fn await_that(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
-    let until = Instant::now() + PATIENCE;
-    while !holds()? {
-        ensure!(Instant::now() < until, "not within {PATIENCE:?}: {what}");
-        thread::sleep(POLL);
-    }
-    Ok(())
 }
 
 /// A running `dayfly keep --json`. Dropping it kills it.
@@ -197,17 +187,7 @@ fn functions_and_native_replicas_are_one_cluster() -> Result<()> {
         node.await_ready()?;
     }
     let platform = Platform::start(Settings::of(&cluster));
-    // At the same time, so that each takes an environment of its own.
-    let wake_all = || -> Result<Vec<Value>> {
-        thread::scope(|scope| {
-            let wake = || match platform.invoke(json!({"wake": {"seconds": 4}}))? {
-                Outcome::Answer(answer) => Ok(answer),
-                Outcome::Error(kind, message) => Err(anyhow!("{kind}: {message}")),
-            };
-            let wakes: Vec<_> = (0..FUNCTIONS).map(|_| scope.spawn(wake)).collect();
-            wakes.into_iter().map(|wake| wake.join().map_err(|_| anyhow!("a wake panicked"))?).collect()
-        })
-    };
+    let wake_all = || platform.wake_at_once(FUNCTIONS, 4);
     let woken = wake_all()?;
     let replicas: BTreeSet<&str> = woken.iter().filter_map(|answer| answer["replica"].as_str()).collect();
     ensure!(replicas.len() == FUNCTIONS, "{woken:?}");

@@ -1,7 +1,6 @@
 //! Functions on a simulated platform that really stops their processes, over a real RabbitMQ.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -13,13 +12,13 @@ use dayfly_engine::{AmqpBroker, AmqpConfig, Attachment, Broker, Event};
 use dayfly_tests::control::control;
 use dayfly_tests::function::{Function, Outcome, read_answer, tokio};
 use dayfly_tests::node::{broker_url, fresh_cluster};
+use dayfly_tests::patience::await_that;
 use dayfly_tests::stage::Answer;
 use dayfly_tests::throttle::hand_on_from;
 use serde_json::{Value, json};
 
 /// How long anything that is awaited may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(50);
 
 fn value(answer: &Answer) -> Result<Value> {
     ensure!(answer.status == 200, "{} {}", answer.status, String::from_utf8_lossy(&answer.body));
@@ -34,16 +33,6 @@ fn code(answer: &Answer) -> Result<String> {
 
 fn get(path: &str) -> Request {
     Request { method: "GET".into(), path: path.into(), ..Request::default() }
-}
-
-/// Waits until this holds.
-fn await_that(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
-    let until = Instant::now() + PATIENCE;
-    while !holds()? {
-        ensure!(Instant::now() < until, "not within {PATIENCE:?}: {what}");
-        thread::sleep(POLL);
-    }
-    Ok(())
 }
 
 /// The connections of a cluster that the broker has open, by their ports.

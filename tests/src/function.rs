@@ -82,6 +82,19 @@ pub enum Outcome {
     Error(String, String),
 }
 
+impl Outcome {
+    /// What it was answered with.
+    ///
+    /// # Errors
+    /// It ended with an error.
+    pub fn answer(self) -> Result<Value> {
+        match self {
+            Self::Answer(answer) => Ok(answer),
+            Self::Error(kind, message) => bail!("{kind}: {message}"),
+        }
+    }
+}
+
 /// A function. Dropping it kills its process.
 pub struct Function {
     simulator: Simulator,
@@ -152,7 +165,7 @@ impl Function {
         // then the process is stopped in the midst of it.
         thread::sleep(Duration::from_secs(1));
         let id = tokio().block_on(self.simulator.enqueue_payload(url_event(request)));
-        answer_of(self.outcome(&id)?)
+        read_answer(&self.outcome(&id)?.answer()?)
     }
 
     /// Waits for the answer to this invocation.
@@ -167,7 +180,7 @@ impl Function {
 
     /// Asks it as a function URL does.
     pub fn ask(&self, request: &Request) -> Result<Answer> {
-        answer_of(self.invoke(url_event(request))?)
+        read_answer(&self.invoke(url_event(request))?.answer()?)
     }
 
     /// Reads a path.
@@ -184,10 +197,7 @@ impl Function {
 
     /// Has it be awake for so many seconds; gives what it answers.
     pub fn wake(&self, seconds: f64) -> Result<Value> {
-        match self.invoke(json!({"wake": {"seconds": seconds}}))? {
-            Outcome::Answer(answer) => Ok(answer),
-            Outcome::Error(kind, message) => bail!("{kind}: {message}"),
-        }
+        self.invoke(json!({"wake": {"seconds": seconds}}))?.answer()
     }
 
     /// Its status.
@@ -241,14 +251,6 @@ impl Function {
         self.process.wait()?;
         tokio().block_on(self.simulator.shutdown());
         Ok(())
-    }
-}
-
-/// What a function URL makes of an outcome.
-fn answer_of(outcome: Outcome) -> Result<Answer> {
-    match outcome {
-        Outcome::Answer(answer) => read_answer(&answer),
-        Outcome::Error(kind, message) => bail!("{kind}: {message}"),
     }
 }
 

@@ -44,18 +44,12 @@ pub trait Environment: Send + Sync {
 
     /// Asks it as a function URL does.
     fn ask(&self, request: &Request) -> Result<Answer> {
-        match self.invoke(url_event(request))? {
-            Outcome::Answer(answer) => read_answer(&answer),
-            Outcome::Error(kind, message) => bail!("{kind}: {message}"),
-        }
+        read_answer(&self.invoke(url_event(request))?.answer()?)
     }
 
     /// Has it be awake for a while; what it answers.
     fn wake(&self, seconds: f64) -> Result<Value> {
-        match self.invoke(json!({"wake": {"seconds": seconds}}))? {
-            Outcome::Answer(answer) => Ok(answer),
-            Outcome::Error(kind, message) => bail!("{kind}: {message}"),
-        }
+        self.invoke(json!({"wake": {"seconds": seconds}}))?.answer()
     }
 }
 

@@ -15,6 +15,7 @@ pub mod life;
 pub mod native;
 pub mod node;
 pub mod package_index;
+pub mod patience;
 pub mod plain;
 pub mod platform;
 pub mod player;

@@ -18,10 +18,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use dayfly_core::http::Request;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use self::bill::Bill;
 use self::environment::Environment;
@@ -185,10 +185,20 @@ impl Platform {
     /// # Errors
     /// There is no answer, or it is an error or none of HTTP.
     pub fn ask(&self, request: &Request) -> Result<Answer> {
-        match self.invoke(url_event(request))? {
-            Outcome::Answer(answer) => read_answer(&answer),
-            Outcome::Error(kind, message) => anyhow::bail!("{kind}: {message}"),
-        }
+        read_answer(&self.invoke(url_event(request))?.answer()?)
+    }
+
+    /// Invokes the function so many times at once, so that each takes an environment of its own, to be awake for so many
+    /// seconds. Gives what they answer.
+    ///
+    /// # Errors
+    /// One has no answer, or answers with an error.
+    pub fn wake_at_once(&self, count: usize, seconds: u64) -> Result<Vec<Value>> {
+        thread::scope(|scope| {
+            let wake = || self.invoke(json!({"wake": {"seconds": seconds}}))?.answer();
+            let wakes: Vec<_> = (0..count).map(|_| scope.spawn(wake)).collect();
+            wakes.into_iter().map(|wake| wake.join().map_err(|_| anyhow!("a wake panicked"))?).collect()
+        })
     }
 
     /// All that there is and was.

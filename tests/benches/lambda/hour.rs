@@ -5,11 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail, ensure};
 use dayfly_core::http::Request;
-use dayfly_tests::function::Outcome;
 use dayfly_tests::node::fresh_cluster;
 use dayfly_tests::platform::{Bill, Platform, Settings};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// How many replicas: environments, of which each is invoked once a minute with a write.
 pub const REPLICAS: usize = 16;
@@ -112,14 +111,7 @@ pub fn measure(case: &Case, window: Duration) -> Result<Hour> {
 /// Starts all, and wakes them until each has the whole database.
 fn fill(platform: &Platform) -> Result<()> {
     for _ in 0..WAKES {
-        let woken: Vec<Value> = thread::scope(|scope| {
-            let wake = || match platform.invoke(json!({"wake": {"seconds": 8}}))? {
-                Outcome::Answer(answer) => Ok(answer),
-                Outcome::Error(kind, message) => Err(anyhow!("{kind}: {message}")),
-            };
-            let wakes: Vec<_> = (0..REPLICAS).map(|_| scope.spawn(wake)).collect();
-            wakes.into_iter().map(|wake| wake.join().map_err(|_| anyhow!("a wake panicked"))?).collect::<Result<_>>()
-        })?;
+        let woken = platform.wake_at_once(REPLICAS, 8)?;
         platform.await_idle()?;
         if woken.iter().all(|answer| answer["complete"] == true) {
             return Ok(());
