@@ -170,7 +170,11 @@ impl Replica {
         let started_anew = self.begin(turn);
         let was_awake = self.is_awake;
         self.is_awake = true;
-        self.has_left = false;
+        if std::mem::take(&mut self.has_left) {
+            // The farewell holds for the incarnation that said it. Another one has its own writer.
+            self.incarnation = turn.now.0.max(self.incarnation + 1);
+            self.writer = None;
+        }
         self.awake_until = awake_until.min(turn.now.plus_ms(LEASE_MAX_MS)).max(turn.now);
         let own = self.record();
         self.members.observe(own, turn.now);
@@ -300,12 +304,12 @@ impl Replica {
             let Some(frame) = self.decode(body) else { continue };
             self.log.merge(frame.log);
             match frame.body {
-                Body::Delta(chunk) | Body::Combined(_, chunk) => {
+                // No share is sent to the log, but a host may have stored one beside its checkpoint.
+                Body::Delta(chunk) | Body::Combined(_, chunk) | Body::Share(chunk) => {
                     self.join(&chunk, turn);
                 }
                 // Leases of then, and what is not sent to the log.
-                Body::Beat | Body::Wake | Body::Ask(_) | Body::Answer(_) | Body::Members(_) => {}
-                Body::Share(_) | Body::SnapshotDue => {}
+                Body::Beat | Body::Wake | Body::Ask(_) | Body::Answer(_) | Body::Members(_) | Body::SnapshotDue => {}
             }
         }
         let mut frames = Vec::new();
