@@ -1,30 +1,18 @@
 //! The broker over AMQP 0-9-1: RabbitMQ from 3.10 on.
 //!
-//! | route | on the broker, for a cluster `C` |
-//! |---|---|
-//! | `everyone` | the durable fan-out exchange `dayfly.C.everyone` |
-//! | `one(NAME)` | the durable queue `dayfly.C.node.NAME`, bound to it: expires when unused for the retention, bounded in bytes, drops its oldest |
-//! | `anyone` | the durable queue `dayfly.C.anyone`, bounded; what does not fit is refused |
-//! | `combiner` | the durable queue `dayfly.C.combiner`, bounded likewise, with a single active consumer |
-//! | `log` | the stream `dayfly.C.log`, bound to the exchange too |
-//!
-//! What the broker has is declared whenever a link is made, so a cluster needs no set-up and heals after a purge.
-//! Publishing is confirmed. Frames with a time to live that go to a single queue are not written to disk; all others are.
+//! What stands there, and how routes lead to it, is told by the crate `dayfly-amqp`, which hosts without this engine share.
+//! It is declared whenever a link is made.
 //!
 //! **Links share connections**, [`LINKS_MAX`] to one at most, with two channels each: one to publish, one to consume.
 //! Nothing here reconnects by itself: a link that breaks says so once, and its replica attaches again.
 //!
-//! **Of two links to one inbox the later has it.** A link consumes with the time of its birth as its consumer's priority,
-//! so the broker hands everything to the latest, however long it takes a dead one's connection to end. A link that finds
-//! its inbox consumed sends the earlier one a message, through the inbox itself, and waits up to [`TAKE_OVER_MAX`] for it
-//! to go. An earlier one that is frozen is not waited for longer; it hears of it if it ever reads on. This compares
-//! clocks, as leases do: who takes a name over within the clocks' difference may be the one who has to go.
+//! **Of two links to one inbox the later has it**, as [`dayfly_amqp::Birth`] tells. An earlier one that is frozen hears of
+//! it if it ever reads on.
 
 mod config;
 mod doctor;
 mod greeting;
 mod journal;
-mod ledger;
 mod link;
 mod outcomes;
 mod pool;
@@ -35,6 +23,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dayfly_amqp::Names;
 use tokio::time::timeout;
 
 use crate::broker::{Attachment, BoxFuture, Broker, BrokerError, Link, LogReader, PROBE_MAX};
@@ -42,13 +31,9 @@ use crate::broker::{Attachment, BoxFuture, Broker, BrokerError, Link, LogReader,
 pub use config::AmqpConfig;
 pub use doctor::{Found, Inspection, Permission, Purged, inspect, purge};
 use pool::Pool;
-use topology::Names;
 
 /// How many links share a connection at most. The broker may permit fewer channels.
 pub const LINKS_MAX: usize = 100;
-
-/// How long a link waits for an earlier one to give up the inbox.
-pub const TAKE_OVER_MAX: Duration = Duration::from_secs(1);
 
 /// A cluster's broker over AMQP. It connects when the first link is made.
 pub struct AmqpBroker {
@@ -75,7 +60,7 @@ impl AmqpBroker {
     /// [`BrokerError::Refused`] names what is wrong with the configuration.
     pub fn new(config: AmqpConfig) -> Result<Self, BrokerError> {
         let pool = Pool::new(&config)?;
-        let names = Names::new(&config.cluster);
+        let names = pool.names().clone();
         Ok(Self { shared: Arc::new(Shared { config, names, pool }) })
     }
 }

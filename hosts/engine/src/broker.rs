@@ -15,6 +15,8 @@ use bytes::Bytes;
 
 use crate::contract::{Frame, Receipt};
 
+pub use dayfly_amqp::Source;
+
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -117,18 +119,6 @@ pub struct Delivery {
     pub body: Bytes,
     /// It may have been delivered before.
     pub redelivered: bool,
-}
-
-/// The queues that a replica consumes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Source {
-    /// Its own inbox.
-    Inbox,
-    /// The queue with competing consumers.
-    Anyone,
-    /// The queue with a single active consumer. Its messages are acknowledged only when what was made of them has been
-    /// confirmed, so that the consumer's death loses nothing.
-    Combiner,
 }
 
 /// Why there is no link.

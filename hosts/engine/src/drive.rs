@@ -10,7 +10,6 @@
 //! broken under them: the component sends again what still matters.
 
 mod answer;
-mod combining;
 mod connection;
 mod counters;
 mod due;
@@ -26,11 +25,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use dayfly_amqp::Combining;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use self::answer::Waiting;
-use self::combining::Combining;
 use self::connection::{Attaching, Backoff, Watch, attached};
 pub(crate) use self::counters::Counters;
 pub use self::counters::{Latency, Received, Sent, Traffic, Volume};

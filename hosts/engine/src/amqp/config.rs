@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use dayfly_amqp::{Bounds, without_password};
+
 /// How to reach the broker, and the bounds of the cluster's queues. All replicas of a cluster have to use the same bounds:
 /// the broker refuses who declares a queue with others.
 #[derive(Clone, PartialEq, Eq)]
@@ -33,17 +35,24 @@ pub struct AmqpConfig {
 impl AmqpConfig {
     /// The usual bounds, no log.
     pub fn new(url: impl Into<String>, cluster: impl Into<String>) -> Self {
+        let Bounds { inbox_bytes, anyone_bytes, combiner_bytes, log_bytes } = Bounds::default();
         Self {
             url: url.into(),
             cluster: cluster.into(),
-            inbox_bytes: 16 << 20,
-            anyone_bytes: 4 << 20,
-            combiner_bytes: 64 << 20,
-            log_bytes: 0,
+            inbox_bytes,
+            anyone_bytes,
+            combiner_bytes,
+            log_bytes,
             ca_file: None,
             connect_ms: 10_000,
             heartbeat_s: 20,
         }
+    }
+
+    /// What the queues are declared with.
+    pub(super) fn bounds(&self) -> Bounds {
+        let Self { inbox_bytes, anyone_bytes, combiner_bytes, log_bytes, .. } = *self;
+        Bounds { inbox_bytes, anyone_bytes, combiner_bytes, log_bytes }
     }
 }
 
@@ -51,7 +60,7 @@ impl AmqpConfig {
 impl fmt::Debug for AmqpConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AmqpConfig")
-            .field("url", &super::pool::without_password(&self.url))
+            .field("url", &without_password(&self.url))
             .field("cluster", &self.cluster)
             .field("inbox_bytes", &self.inbox_bytes)
             .field("anyone_bytes", &self.anyone_bytes)

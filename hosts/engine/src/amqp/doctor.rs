@@ -1,5 +1,6 @@
 //! What a cluster has on its broker, whether it may do there what it has to, and how to remove it.
 
+use dayfly_amqp::{Argument, Names};
 use futures_util::StreamExt;
 use lapin::options::{
     BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, ExchangeDeleteOptions,
@@ -12,8 +13,8 @@ use tokio::time::timeout;
 use super::AmqpConfig;
 use super::greeting;
 use super::pool::Endpoint;
-use super::refusal::Refusal;
-use super::topology::{Names, arguments, bind, declare, look_at, number, word};
+use super::refusal::Refused;
+use super::topology::{bind, declare, look_at, table};
 use crate::broker::BrokerError;
 
 /// What [`inspect`] found.
@@ -72,13 +73,13 @@ pub async fn inspect(config: &AmqpConfig) -> Result<Inspection, BrokerError> {
     let endpoint = Endpoint::new(config)?;
     let greeting = greeting::read(&endpoint).await?;
     let connection = endpoint.connect().await?;
-    let names = Names::new(&config.cluster);
+    let names = endpoint.names();
     let look = async {
         let mut found = vec![exchange(&connection, &names.everyone).await?];
         for queue in [&names.anyone, &names.combiner, &names.log] {
             found.push(queue_as_found(&connection, queue).await?);
         }
-        Ok((found, permissions(&connection, &names).await?))
+        Ok((found, permissions(&connection, names).await?))
     };
     let outcome = timeout(endpoint.limit(), look).await;
     let (found, permissions) = outcome.unwrap_or_else(|_| Err(endpoint.too_slow()))?;
@@ -104,7 +105,7 @@ pub async fn inspect(config: &AmqpConfig) -> Result<Inspection, BrokerError> {
 pub async fn purge(config: &AmqpConfig, inboxes: &[String]) -> Result<Purged, BrokerError> {
     let endpoint = Endpoint::new(config)?;
     let connection = endpoint.connect().await?;
-    let names = Names::new(&config.cluster);
+    let names = endpoint.names();
     let mut purged = Purged::default();
     // The exchange first: nothing more comes into the queues.
     let everyone = exchange(&connection, &names.everyone).await?;
@@ -189,7 +190,10 @@ async fn permissions(connection: &Connection, names: &Names) -> Result<Vec<Permi
     };
     // Each over a channel of its own: a refusal closes it.
     let channel = open(connection).await?;
-    note("declare a queue", declare(&channel, &name, arguments([("x-expires", number(TEMPORARY_MS))])).await.map(drop));
+    note(
+        "declare a queue",
+        declare(&channel, &name, table(&[("x-expires", Argument::Number(TEMPORARY_MS))])).await.map(drop),
+    );
     let channel = open(connection).await?;
     note("declare an exchange, bind a queue to it", fan_out(&channel, &name).await);
     let channel = open(connection).await?;
@@ -198,8 +202,8 @@ async fn permissions(connection: &Connection, names: &Names) -> Result<Vec<Permi
     note("publish to a queue", publish(&channel, "", &name).await);
     let channel = open(connection).await?;
     let stream = format!("{name}.stream");
-    let options = [("x-queue-type", word("stream")), ("x-max-age", word("1m"))];
-    note("keep a log (a stream)", declare(&channel, &stream, arguments(options)).await.map(drop));
+    let options = [("x-queue-type", Argument::Word("stream")), ("x-max-age", Argument::Word("1m"))];
+    note("keep a log (a stream)", declare(&channel, &stream, table(&options)).await.map(drop));
     for queue in [&stream, &name] {
         let channel = open(connection).await?;
         let deleted = channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use dayfly_amqp::{LOG_MARK, LOG_MARK_BODY, LOG_PREFETCH, LOG_START, LogMark, Logged};
 use futures_util::{FutureExt, StreamExt};
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Channel, Confirmation, Consumer};
@@ -11,14 +12,9 @@ use tokio::time::timeout;
 
 use super::Shared;
 use super::pool::Seat;
-use super::refusal::{Refusal, of_request};
-use super::topology::{self, arguments, declare_shared, word};
+use super::refusal::{Refused, of_request};
+use super::topology::{self, declare_shared, table};
 use crate::broker::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, BoxFuture, BrokerError, LogReader};
-
-/// What the mark at the end is called. Those of other readers are passed over.
-const MARK: &str = "dayfly.log-end";
-/// How many messages the broker sends ahead: two batches.
-const PREFETCH: u16 = 512;
 
 /// A reader of the log.
 pub(super) struct Journal {
@@ -30,8 +26,8 @@ pub(super) struct Journal {
 struct Open {
     consumer: Consumer,
     channel: Channel,
-    /// The text that this reader's mark carries.
-    mark: String,
+    /// This reader's.
+    mark: LogMark,
     /// What comes next did not fit the last batch.
     next: Option<lapin::message::Delivery>,
     _seat: Seat,
@@ -49,10 +45,10 @@ pub(super) async fn open(shared: &Arc<Shared>, seat: Seat) -> Result<Journal, Br
     let doing = || format!("reading {log}");
     channel.confirm_select(ConfirmSelectOptions::default()).await.refused(doing)?;
     let random = getrandom::u64().map_err(|error| BrokerError::Refused(format!("no randomness: {error}")))?;
-    let mark = format!("{random:016x}");
-    let properties = BasicProperties::default().with_type(MARK.into()).with_message_id(mark.as_str().into());
+    let mark = LogMark { random };
+    let properties = BasicProperties::default().with_type(LOG_MARK.into()).with_message_id(mark.to_string().into());
     let options = BasicPublishOptions { mandatory: true, immediate: false };
-    let sent = channel.basic_publish("".into(), log.into(), options, b"end", properties).await.refused(doing)?;
+    let sent = channel.basic_publish("".into(), log.into(), options, LOG_MARK_BODY, properties).await.refused(doing)?;
     match sent.await.refused(doing)? {
         Confirmation::Ack(None) => {}
         Confirmation::Ack(Some(_)) | Confirmation::Nack(_) | Confirmation::NotRequested => {
@@ -61,30 +57,11 @@ pub(super) async fn open(shared: &Arc<Shared>, seat: Seat) -> Result<Journal, Br
             return Err(BrokerError::Unreachable(format!("the log {log} does not take its mark")));
         }
     }
-    topology::prefetch(&channel, PREFETCH).await.refused(doing)?;
-    let from = arguments([("x-stream-offset", word("first"))]);
+    topology::prefetch(&channel, LOG_PREFETCH).await.refused(doing)?;
     let options = BasicConsumeOptions::default();
-    let consumer = channel.basic_consume(log.into(), "".into(), options, from).await.refused(doing)?;
+    let consumer = channel.basic_consume(log.into(), "".into(), options, table(&LOG_START)).await.refused(doing)?;
     let open = Open { consumer, channel, mark, next: None, _seat: seat };
     Ok(Journal { open: Some(open), limit: Duration::from_millis(shared.config.connect_ms) })
-}
-
-/// What a message of the log is.
-enum Kind {
-    Message,
-    /// Where another reader was opened.
-    ForeignMark,
-    OwnMark,
-}
-
-impl Open {
-    fn kind_of(&self, delivery: &lapin::message::Delivery) -> Kind {
-        if delivery.properties.kind().as_ref().is_none_or(|kind| kind.as_str() != MARK) {
-            return Kind::Message;
-        }
-        let own = delivery.properties.message_id().as_ref().is_some_and(|id| id.as_str() == self.mark);
-        if own { Kind::OwnMark } else { Kind::ForeignMark }
-    }
 }
 
 impl Journal {
@@ -111,13 +88,16 @@ impl Journal {
                     }
                 }
             };
-            match open.kind_of(&delivery) {
-                Kind::OwnMark => {
+            let properties = &delivery.properties;
+            let kind = properties.kind().as_ref().map(|kind| kind.as_str());
+            let id = properties.message_id().as_ref().map(|id| id.as_str());
+            match open.mark.tell(kind, id) {
+                Logged::OwnMark => {
                     ended = true;
                     break;
                 }
-                Kind::ForeignMark => last_tag = Some(delivery.delivery_tag),
-                Kind::Message => {
+                Logged::ForeignMark => last_tag = Some(delivery.delivery_tag),
+                Logged::Message => {
                     if !batch.is_empty() && bytes + delivery.data.len() > BATCH_BYTES_MAX {
                         open.next = Some(delivery);
                         break;

@@ -8,6 +8,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use dayfly_amqp::{
+    ANYONE_PREFETCH, Ack, Birth, Ledger, PREFETCH, Queue, Refusal, TAKE_OVER, TAKE_OVER_BODY, TAKE_OVER_MAX,
+    TAKE_OVER_TTL_MS,
+};
 use futures_util::StreamExt;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicPublishOptions,
@@ -18,30 +22,21 @@ use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Consumer};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::ledger::Ledger;
+use super::Shared;
 use super::outcomes::Outcomes;
 use super::pool::Seat;
-use super::refusal::{Refusal, of_request};
-use super::topology::{self, arguments, declare_inbox, declare_shared, look_at, number};
-use super::{Shared, TAKE_OVER_MAX};
+use super::refusal::{Refused, of_request};
+use super::topology::{self, declare_and_bind, declare_shared, look_at, table};
 use crate::broker::{
     Attachment, BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, BoxFuture, BrokerError, Delivery, Event, Link, PROBE_MAX, Source,
 };
 use crate::contract::Frame;
 use crate::world::system_now_ms;
 
-/// How many messages of its inbox, and of `combiner`, a link holds unacknowledged: at 64 KiB each, 32 MiB.
-const PREFETCH: u16 = 512;
-/// The same of `anyone`: few, so that a busy replica does not keep them from others.
-const ANYONE_PREFETCH: u16 = 16;
 /// How long a new link waits for what its inbox held, so that it is there when the replica drains it.
 const BACKLOG_MAX: Duration = Duration::from_millis(300);
 /// How long the end of a link waits for what was handed over to be sent.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
-/// What a message of one link to an earlier one of the same inbox is called.
-const TAKE_OVER: &str = "dayfly.take-over";
-/// After this time it finds nobody to tell.
-const TAKE_OVER_TTL_MS: u64 = 60_000;
 /// Between two looks at whether the earlier one has gone.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -83,29 +78,6 @@ enum Anyone {
     Ending(Pending<()>, Consumer),
 }
 
-/// When a link was made, and which of those made in the same millisecond it is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Birth {
-    ms: u64,
-    random: u64,
-}
-
-impl Birth {
-    fn now() -> Result<Self, BrokerError> {
-        let random = getrandom::u64().map_err(|error| BrokerError::Refused(format!("no randomness: {error}")))?;
-        Ok(Self { ms: system_now_ms(), random })
-    }
-
-    fn written(&self) -> String {
-        format!("{}-{}", self.ms, self.random)
-    }
-
-    fn read(text: &str) -> Option<Self> {
-        let (ms, random) = text.split_once('-')?;
-        Some(Self { ms: ms.parse().ok()?, random: random.parse().ok()? })
-    }
-}
-
 /// Makes a link.
 pub(super) async fn open(shared: &Arc<Shared>, seat: Seat, attachment: &Attachment) -> Result<AmqpLink, BrokerError> {
     let (names, config) = (&shared.names, &shared.config);
@@ -118,17 +90,18 @@ pub(super) async fn open(shared: &Arc<Shared>, seat: Seat, attachment: &Attachme
     let confirms = ConfirmSelectOptions { nowait: false };
     publish.confirm_select(confirms).await.refused(|| "asking for confirms".to_owned())?;
 
-    let birth = Birth::now()?;
-    let queue = names.inbox(&attachment.name);
-    let found = declare_inbox(&consume, &queue, names, config, attachment.retention_ms).await;
-    let found = found.inspect_err(|_| seat.note_declared(false))?;
+    let random = getrandom::u64().map_err(|error| BrokerError::Refused(format!("no randomness: {error}")))?;
+    let birth = Birth { ms: system_now_ms(), random };
+    let inbox = Queue::inbox(names, &attachment.name, &config.bounds(), attachment.retention_ms);
+    let found = declare_and_bind(&consume, &inbox, names).await.inspect_err(|_| seat.note_declared(false))?;
+    let queue = inbox.name;
     let mut messages = found.messages;
     if found.consumers > 0 {
         messages = take_over(&publish, &consume, &queue, &birth).await?;
     }
     let doing = || format!("consuming {queue}");
     topology::prefetch(&consume, PREFETCH).await.refused(doing)?;
-    let priority = arguments([("x-priority", number(birth.ms))]);
+    let priority = table(&Queue::inbox_consumer(&birth));
     let options = BasicConsumeOptions::default();
     let inbox = consume.basic_consume(queue.as_str().into(), "".into(), options, priority).await.refused(doing)?;
     let combiner = names.combiner.as_str();
@@ -160,11 +133,11 @@ async fn take_over(publish: &Channel, consume: &Channel, queue: &str, birth: &Bi
     let doing = || format!("taking over {queue}");
     let properties = BasicProperties::default()
         .with_type(TAKE_OVER.into())
-        .with_message_id(birth.written().into())
+        .with_message_id(birth.to_string().into())
         .with_expiration(TAKE_OVER_TTL_MS.to_string().into());
     let options = BasicPublishOptions::default();
     let sent =
-        publish.basic_publish("".into(), queue.into(), options, b"take-over", properties).await.refused(doing)?;
+        publish.basic_publish("".into(), queue.into(), options, TAKE_OVER_BODY, properties).await.refused(doing)?;
     sent.await.refused(doing)?;
     let until = Instant::now() + TAKE_OVER_MAX;
     loop {
@@ -234,10 +207,9 @@ impl AmqpLink {
                 let consumer = if source == Source::Inbox { &mut wires.inbox } else { &mut wires.combiner };
                 while let Poll::Ready(item) = consumer.poll_next_unpin(cx) {
                     match item {
-                        Some(Ok(delivery)) if delivery.properties.kind().as_ref().is_some_and(is_take_over) => {
-                            let id = delivery.properties.message_id();
-                            let other = id.as_ref().and_then(|id| Birth::read(id.as_str()));
-                            taken_over |= other.is_some_and(|other| other > self.birth);
+                        Some(Ok(delivery)) if is_take_over(&delivery) => {
+                            let id = delivery.properties.message_id().as_ref().map(|id| id.as_str());
+                            taken_over |= self.birth.must_yield_to(id);
                             acknowledge(&wires.consume, self.ledger.answer([delivery.delivery_tag]));
                         }
                         Some(Ok(delivery)) => self.held.push_back((source, delivery)),
@@ -264,8 +236,8 @@ impl AmqpLink {
                     Source::Anyone => &self.shared.names.anyone,
                     Source::Combiner => &self.shared.names.combiner,
                 };
-                let reason = format!("the broker ended the consumption of {queue}: it was deleted");
-                self.break_with(BrokerError::Unreachable(reason));
+                let error = Refusal::deleted(queue).into();
+                self.break_with(error);
             }
         }
     }
@@ -348,8 +320,8 @@ impl Wires {
     }
 }
 
-fn is_take_over(kind: &lapin::types::ShortString) -> bool {
-    kind.as_str() == TAKE_OVER
+fn is_take_over(delivery: &lapin::message::Delivery) -> bool {
+    delivery.properties.kind().as_ref().is_some_and(|kind| kind.as_str() == TAKE_OVER)
 }
 
 fn start(channel: Channel, queue: String) -> Pending<Consumer> {
@@ -365,7 +337,7 @@ fn end(channel: Channel, tag: lapin::types::ShortString) -> Pending<()> {
 }
 
 /// Sends acknowledgements. If the channel is dead, its consumers tell.
-fn acknowledge(channel: &Channel, acks: Vec<super::ledger::Ack>) {
+fn acknowledge(channel: &Channel, acks: Vec<Ack>) {
     for ack in acks {
         begin(channel.basic_ack(ack.tag, BasicAckOptions { multiple: ack.multiple }));
     }

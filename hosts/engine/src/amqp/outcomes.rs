@@ -4,13 +4,13 @@ use std::collections::{BTreeSet, VecDeque};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use dayfly_amqp::{Names, Publication};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use lapin::message::BasicReturnMessage;
 use lapin::options::BasicPublishOptions;
 use lapin::{BasicProperties, Channel, Confirmation};
 
-use super::topology::Names;
 use crate::contract::{Frame, FrameId, Receipt, Route, Verdict};
 
 /// The frames of a link that are under way, in the order in which they were published.
@@ -33,10 +33,6 @@ struct Outcome {
     result: Result<Confirmation, lapin::Error>,
 }
 
-/// What is written to disk before it is confirmed.
-const PERSISTENT: u8 = 2;
-const TRANSIENT: u8 = 1;
-
 impl Outcomes {
     pub(super) fn new() -> Self {
         Self { first: 0, frames: VecDeque::new(), pending: FuturesUnordered::new(), returned: BTreeSet::new() }
@@ -45,25 +41,22 @@ impl Outcomes {
     /// Hands a frame to the connection, which sends it in its own time.
     pub(super) fn publish(&mut self, channel: &Channel, names: &Names, logged: bool, retention_ms: u64, frame: Frame) {
         let number = self.first + self.frames.len() as u64;
-        if frame.route == Route::Log && !logged {
+        let route = match &frame.route {
+            Route::Everyone => dayfly_amqp::Route::Everyone,
+            Route::One(name) => dayfly_amqp::Route::One(name),
+            Route::Anyone => dayfly_amqp::Route::Anyone,
+            Route::Combiner => dayfly_amqp::Route::Combiner,
+            Route::Log => dayfly_amqp::Route::Log,
+        };
+        let Some(publication) = Publication::new(route, frame.ttl_ms, names, logged, retention_ms) else {
             self.frames.push_back((frame.id, Some(Verdict::Unroutable)));
             return;
-        }
-        self.frames.push_back((frame.id, None));
-        let (exchange, key, mandatory) = match &frame.route {
-            Route::Everyone => (names.everyone.clone(), String::new(), false),
-            Route::One(name) => (String::new(), names.inbox(name), true),
-            Route::Anyone => (String::new(), names.anyone.clone(), true),
-            Route::Combiner => (String::new(), names.combiner.clone(), true),
-            Route::Log => (String::new(), names.log.clone(), true),
         };
-        let to_one_queue = matches!(frame.route, Route::One(_) | Route::Anyone);
-        let transient = to_one_queue && frame.ttl_ms.is_some();
-        // Nothing is worth keeping for longer than a sleeping replica may be away.
-        let lives_ms = frame.ttl_ms.map_or(retention_ms, u64::from).min(retention_ms);
+        self.frames.push_back((frame.id, None));
         let mut properties = BasicProperties::default()
-            .with_delivery_mode(if transient { TRANSIENT } else { PERSISTENT })
-            .with_expiration(lives_ms.to_string().into());
+            .with_delivery_mode(publication.delivery_mode())
+            .with_expiration(publication.expiration_ms.to_string().into());
+        let Publication { exchange, key, mandatory, .. } = publication;
         if mandatory {
             properties = properties.with_message_id(number.to_string().into());
         }

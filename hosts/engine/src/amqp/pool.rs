@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use dayfly_amqp::{Names, Refusal, without_password};
 use lapin::tcp::OwnedTLSConfig;
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Channel, Connection, ConnectionProperties};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
-use super::refusal::{self, Refusal};
+use super::refusal::{self, Refused};
 use super::{AmqpConfig, LINKS_MAX};
 use crate::broker::BrokerError;
 
@@ -49,6 +50,10 @@ const CHANNELS_PER_LINK: usize = 2;
 impl Pool {
     pub(super) fn new(config: &AmqpConfig) -> Result<Self, BrokerError> {
         Ok(Self { endpoint: Endpoint::new(config)?, connections: Mutex::default() })
+    }
+
+    pub(super) fn names(&self) -> &Names {
+        self.endpoint.names()
     }
 
     pub(super) fn address(&self) -> &str {
@@ -134,6 +139,7 @@ pub(super) struct Endpoint {
     pub(super) address: String,
     certificates: Option<String>,
     cluster: String,
+    names: Names,
     limit: Duration,
 }
 
@@ -153,10 +159,7 @@ impl Endpoint {
         if uri.query.heartbeat.is_none() {
             uri.query.heartbeat = Some(config.heartbeat_s);
         }
-        let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
-        if config.cluster.is_empty() || config.cluster.len() > 64 || !config.cluster.chars().all(is_name) {
-            return Err(refuse(format!("`{}` is no name of a cluster: 1 to 64 of a-z, 0-9, -, _, .", config.cluster)));
-        }
+        let names = Names::new(&config.cluster).map_err(refuse)?;
         let certificates = match &config.ca_file {
             None => None,
             Some(file) => {
@@ -170,7 +173,11 @@ impl Endpoint {
         };
         let address = format!("{}:{}", uri.authority.host, uri.authority.port);
         let limit = Duration::from_millis(config.connect_ms);
-        Ok(Self { uri, address, certificates, cluster: config.cluster.clone(), limit })
+        Ok(Self { uri, address, certificates, cluster: config.cluster.clone(), names, limit })
+    }
+
+    pub(super) fn names(&self) -> &Names {
+        &self.names
     }
 
     pub(super) fn is_tls(&self) -> bool {
@@ -191,10 +198,7 @@ impl Endpoint {
 
     pub(super) fn too_slow(&self) -> BrokerError {
         let ms = self.limit.as_millis();
-        BrokerError::Unreachable(format!(
-            "{} did not answer within {ms} ms; check host, port and firewalls",
-            self.address
-        ))
+        Refusal::too_slow(&self.address, ms).into()
     }
 
     pub(super) async fn connect(&self) -> Result<Connection, BrokerError> {
@@ -224,29 +228,12 @@ fn literal_v6(url: &str) -> Option<String> {
     Some(literal.to_owned())
 }
 
-/// A URL for people.
-pub(super) fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return "(what was given)".to_owned() };
-    // The last one: a password may hold what should have been encoded.
-    match rest.rsplit_once('@') {
-        None => url.to_owned(),
-        Some((user, host)) => {
-            let user = user.split_once(':').map_or(user, |(user, _)| user);
-            format!("{scheme}://{user}:…@{host}")
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_shown_without_its_password() {
-        assert_eq!(without_password("amqp://u:secret@h:1/v"), "amqp://u:…@h:1/v");
-        assert_eq!(without_password("amqp://u:se@cr/et@h:1/v"), "amqp://u:…@h:1/v");
-        assert_eq!(without_password("amqp://h:1/v"), "amqp://h:1/v");
-        assert_eq!(without_password("u:secret@h"), "(what was given)");
+    fn a_configuration_is_shown_without_its_password() {
         let config = AmqpConfig::new("amqp://u:secret@h:1/v", "c");
         assert!(!format!("{config:?}").contains("secret"));
     }

@@ -13,7 +13,7 @@ use crate::broker::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX};
 /// Who waits until the component is done with what they handed in.
 #[derive(Debug, Default)]
 pub(super) struct HandedIn {
-    /// The number of the last message of each, counted as in [`super::Combining`]; ascending.
+    /// The number of the last message of each, counted as in [`dayfly_amqp::Combining`]; ascending.
     waiting: VecDeque<(u64, oneshot::Sender<()>)>,
 }
 

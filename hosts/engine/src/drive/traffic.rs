@@ -52,7 +52,7 @@ impl Drive {
         self.counters.received(deliveries);
         let bodies: Vec<&[u8]> = deliveries.iter().map(|delivery| delivery.body.as_ref()).collect();
         let effects = self.instance.receive(&bodies)?;
-        let others = self.combining.take(deliveries);
+        let others = self.combining.take(deliveries.iter().map(|delivery| (delivery.source, delivery.tag)));
         // Its frames go out first: an answer to a request is on its way before the request is forgotten.
         self.carry_out(effects);
         if let Some(link) = &mut self.link {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 /// Acknowledging *all up to* a tag is right only if none of them is held by somebody still, be it another consumer whose
 /// messages have not been looked at. So it counts what has been answered for, not what has been seen.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub struct Ledger {
     /// All tags up to this one are answered for.
     floor: u64,
     /// Those above, each greater than `floor + 1`.
@@ -16,15 +16,16 @@ pub(super) struct Ledger {
 
 /// An acknowledgement to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ack {
-    pub(super) tag: u64,
+pub struct Ack {
+    /// The last delivery that it is for.
+    pub tag: u64,
     /// For all tags up to it.
-    pub(super) multiple: bool,
+    pub multiple: bool,
 }
 
 impl Ledger {
     /// Notes that these are answered for, and tells what has to be sent for it. Each tag is given once.
-    pub(super) fn answer(&mut self, tags: impl IntoIterator<Item = u64>) -> Vec<Ack> {
+    pub fn answer(&mut self, tags: impl IntoIterator<Item = u64>) -> Vec<Ack> {
         let before = self.floor;
         let mut new: BTreeSet<u64> =
             tags.into_iter().filter(|tag| *tag > before && !self.above.contains(tag)).collect();

@@ -3,11 +3,13 @@
 
 use std::collections::VecDeque;
 
-use crate::broker::{Delivery, Source};
+use crate::Source;
 
 /// The messages that were taken in, counted, and those of `combiner` among them that are not acknowledged.
+///
+/// A host gives each message that it hands to `inbox.receive` to [`Combining::take`], in that order.
 #[derive(Debug, Default)]
-pub(super) struct Combining {
+pub struct Combining {
     /// How many messages of all queues were given to `inbox.receive` since the start, over all links.
     received: u64,
     /// Which of them are of `combiner`, counted from 1, with their tags; ascending.
@@ -15,58 +17,53 @@ pub(super) struct Combining {
 }
 
 impl Combining {
-    /// These were given to the component, in this order. Gives the tags of what may be acknowledged at once.
-    pub(super) fn take(&mut self, deliveries: &[Delivery]) -> Vec<u64> {
-        let mut others = Vec::with_capacity(deliveries.len());
-        for delivery in deliveries {
+    /// These were given to the component, in this order: where each came from, and its tag. Gives the tags of what may
+    /// be acknowledged at once.
+    pub fn take(&mut self, deliveries: impl IntoIterator<Item = (Source, u64)>) -> Vec<u64> {
+        let mut others = Vec::new();
+        for (source, tag) in deliveries {
             self.received += 1;
-            match delivery.source {
-                Source::Inbox | Source::Anyone => others.push(delivery.tag),
-                Source::Combiner => self.taken.push_back((self.received, delivery.tag)),
+            match source {
+                Source::Inbox | Source::Anyone => others.push(tag),
+                Source::Combiner => self.taken.push_back((self.received, tag)),
             }
         }
         others
     }
 
     /// So many more were given to the component, which no link delivered. Gives the number of the last.
-    pub(super) fn count(&mut self, more: usize) -> u64 {
+    pub fn count(&mut self, more: usize) -> u64 {
         self.received += more as u64;
         self.received
     }
 
     /// The component is done with so many messages from the first on. Gives the tags of what may be acknowledged now.
-    pub(super) fn done_with(&mut self, count: u64) -> Vec<u64> {
+    pub fn done_with(&mut self, count: u64) -> Vec<u64> {
         let still = self.taken.iter().position(|(number, _)| *number > count).unwrap_or(self.taken.len());
         self.taken.drain(..still).map(|(_, tag)| tag).collect()
     }
 
     /// The link is gone, and its tags with it: the messages are delivered again, and counted again.
-    pub(super) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.taken.clear();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
-
-    fn delivery(tag: u64, source: Source) -> Delivery {
-        Delivery { tag, source, body: Bytes::new(), redelivered: false }
-    }
 
     #[test]
     fn messages_are_counted_over_all_queues_and_links() {
         let mut combining = Combining::default();
-        let first = [delivery(0, Source::Combiner), delivery(1, Source::Inbox), delivery(2, Source::Combiner)];
-        assert_eq!(combining.take(&first), [1]);
+        let first = [(Source::Combiner, 0), (Source::Inbox, 1), (Source::Combiner, 2)];
+        assert_eq!(combining.take(first), [1]);
         assert!(combining.done_with(0).is_empty());
         assert_eq!(combining.done_with(2), [0]);
         assert!(combining.done_with(2).is_empty());
         combining.clear();
         // Another link gives its own tags, and perhaps the same message.
-        assert_eq!(combining.take(&[delivery(0, Source::Anyone), delivery(1, Source::Combiner)]), [0]);
+        assert_eq!(combining.take([(Source::Anyone, 0), (Source::Combiner, 1)]), [0]);
         assert!(combining.done_with(4).is_empty());
         assert_eq!(combining.done_with(5), [1]);
     }
@@ -74,9 +71,9 @@ mod tests {
     #[test]
     fn what_a_host_hands_in_is_counted_and_not_acknowledged() {
         let mut combining = Combining::default();
-        combining.take(&[delivery(0, Source::Combiner)]);
+        combining.take([(Source::Combiner, 0)]);
         assert_eq!(combining.count(2), 3);
-        combining.take(&[delivery(1, Source::Combiner)]);
+        combining.take([(Source::Combiner, 1)]);
         assert_eq!(combining.done_with(3), [0]);
         assert_eq!(combining.done_with(4), [1]);
     }
