@@ -12,6 +12,7 @@ mod mutations;
 mod program;
 mod pypi;
 mod rabbitmq;
+mod spin;
 mod suite;
 mod tally;
 mod templates;
@@ -29,6 +30,7 @@ use crate::component::Component;
 use crate::lambda::{Architecture, Packager};
 use crate::program::Program;
 use crate::rabbitmq::RabbitMq;
+use crate::spin::Application;
 use crate::suite::Suite;
 use crate::toolchain::Toolchain;
 use crate::workspace::Workspace;
@@ -63,9 +65,9 @@ enum Task {
     },
     /// Run everything that continuous integration runs, and stop at the first step that fails.
     ///
-    /// In this order: format, the component and its checks, the tests of xtask and of the core, lints, the program,
-    /// the templates that deploy to Lambda, the zip for it, a RabbitMQ of its own, and the tests of engine, program and
-    /// scenarios.
+    /// In this order: format, the component, the applications for Spin, the checks of what was built, the tests of xtask,
+    /// of the core and of what hosts do without a platform, lints, the program, the templates that deploy to Lambda, the
+    /// zip for it, a RabbitMQ of its own, and the tests of engine, program and scenarios.
     /// The last line counts the tests: `N passed, N failed, N skipped`.
     #[command(verbatim_doc_comment)]
     Test {
@@ -125,6 +127,12 @@ enum Packaged {
         #[arg(long)]
         arm64: bool,
     },
+    /// Make the applications for Fermyon Spin: target/spin/dayfly-spin for Spin 4.1, and dayfly-spin-4.0 for 4.0.
+    ///
+    /// Each is a folder with `spin.toml`, which `spin up` runs and `spin registry push` publishes: the guest that was
+    /// built for this release, and the very bytes of the replica component. `spinapp.yaml` is for SpinKube.
+    #[command(verbatim_doc_comment)]
+    Spin,
 }
 
 fn main() -> ExitCode {
@@ -140,7 +148,8 @@ fn main() -> ExitCode {
 /// Does one task. An error is one that nothing has printed yet.
 fn run(Arguments { toolchain, task }: Arguments) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
-    let build_component = || Component::build(&workspace, &Toolchain::find(&workspace, toolchain)?);
+    let find_toolchain = || Toolchain::find(&workspace, toolchain);
+    let build_component = || Component::build(&workspace, &find_toolchain()?);
     match task {
         Task::Component => drop(build_component()?),
         Task::Build => drop(Program::build(&workspace, &build_component()?)?),
@@ -153,6 +162,10 @@ fn run(Arguments { toolchain, task }: Arguments) -> Result<ExitCode> {
             let architecture = if arm64 { Architecture::Arm64 } else { Architecture::X86_64 };
             let program = packager.build_compiler(&build_component()?, architecture)?;
             packager.package(&program, architecture)?;
+        }
+        Task::Package(Packaged::Spin) => {
+            let toolchain = find_toolchain()?;
+            Application::package_all(&workspace, &toolchain, &Component::build(&workspace, &toolchain)?)?;
         }
         Task::Mutations { filter } => mutations::check(&workspace, filter.as_deref())?,
         Task::Rabbitmq { port } => RabbitMq::run_in_foreground(&workspace, port)?,

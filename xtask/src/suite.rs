@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use crate::artifact;
+use crate::artifact::{self, Artifact};
 use crate::command;
-use crate::component::{self, Component};
+use crate::component::{self, Component, machine_paths};
 use crate::lambda::{Architecture, Packager};
 use crate::program::{self, Program};
 use crate::rabbitmq::RabbitMq;
+use crate::spin::{self, Application};
 use crate::tally::{LineCounter, Tally};
 use crate::templates;
 use crate::toolchain::{Kind, Toolchain};
@@ -18,6 +19,9 @@ use crate::workspace::Workspace;
 
 /// The environment variable that tells tests to write their golden files anew.
 const BLESS_VARIABLE: &str = "DAYFLY_BLESS";
+
+/// The packages that are tested natively, without wasmtime: in the profile with overflow checks and debug assertions.
+const NATIVELY_TESTED: [&str; 2] = ["dayfly-core", "dayfly-spin"];
 
 /// A run of the suite.
 pub struct Suite<'a> {
@@ -60,23 +64,46 @@ impl<'a> Suite<'a> {
     fn steps(&mut self) -> Result<()> {
         let workspace = self.workspace;
         self.step("format", |_| command::run(workspace.cargo().args(["fmt", "--all", "--check"])))?;
-        let component =
-            self.step("component", |suite| Component::build(workspace, &Toolchain::find(workspace, suite.toolchain)?))?;
+        let (toolchain, component) = self.step("component", |suite| {
+            let toolchain = Toolchain::find(workspace, suite.toolchain)?;
+            let component = Component::build(workspace, &toolchain)?;
+            Ok((toolchain, component))
+        })?;
+        let machine_paths = machine_paths(workspace, &toolchain)?;
         self.step("checks of the component", |suite| {
-            let passed = artifact::check(workspace, &component, suite.bless, &mut suite.tally);
-            ensure!(passed, "the component is not what it must be");
-            Ok(())
+            suite.check(&Artifact {
+                name: "component",
+                bytes: &component.bytes,
+                golden: artifact::REPLICA_GOLDEN,
+                imports: &artifact::REPLICA_IMPORTS,
+                machine_paths: &machine_paths,
+            })
         })?;
         self.step("tests of xtask", |suite| {
             suite.tests(workspace.cargo().args(["test", "--profile", "xtask", "--package", "xtask"]))
         })?;
-        self.step("tests of the core", |suite| {
-            suite.tests(workspace.cargo().args(["test", "--no-fail-fast", "--package", "dayfly-core"]))
+        self.step("tests of the core, and of hosts without their platforms", |suite| {
+            let packages = NATIVELY_TESTED.iter().flat_map(|package| ["--package", package]);
+            suite.tests(workspace.cargo().args(["test", "--no-fail-fast"]).args(packages))
+        })?;
+        let application = self.step("applications for Spin, and checks of their guests", |suite| {
+            let mut applications = Application::package_all(workspace, &toolchain, &component)?;
+            for application in &applications {
+                suite.check(&Artifact {
+                    name: application.release.name(),
+                    bytes: &application.guest,
+                    golden: application.release.golden(),
+                    imports: &spin::GUEST_IMPORTS,
+                    machine_paths: &machine_paths,
+                })?;
+            }
+            Ok(applications.swap_remove(0))
         })?;
         self.step("lints", |_| {
             let mut clippy = workspace.cargo();
             clippy.args(["clippy", "--workspace", "--all-targets", "--release", "--", "-D", "warnings"]);
-            command::run(clippy.env(component::VARIABLE, &component.path))
+            command::run(clippy.env(component::VARIABLE, &component.path))?;
+            spin::lint_guest(workspace, &toolchain)
         })?;
         let on_hosts = |subcommand| program::cargo_on_hosts(workspace, &component, subcommand);
         self.step("build of the program and its tests", |_| {
@@ -94,6 +121,7 @@ impl<'a> Suite<'a> {
             let mut test = on_hosts("test");
             rabbitmq.announce_to(&mut test);
             packager.announce_to(&package, &mut test)?;
+            application.announce_to(&mut test);
             // Removed too: a variable that was left set must not turn comparisons off.
             match suite.bless {
                 true => test.env(BLESS_VARIABLE, "1"),
@@ -101,6 +129,13 @@ impl<'a> Suite<'a> {
             };
             suite.tests(test.args(["--release", "--no-fail-fast"]))
         })
+    }
+
+    /// Checks a component that was built.
+    fn check(&mut self, artifact: &Artifact<'_>) -> Result<()> {
+        let passed = artifact::check(self.workspace, artifact, self.bless, &mut self.tally);
+        ensure!(passed, "the {} is not what it must be", artifact.name);
+        Ok(())
     }
 
     /// Runs one step, with a heading and its time.
