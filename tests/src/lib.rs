@@ -23,6 +23,7 @@ pub mod process;
 pub mod program;
 pub mod scenario;
 pub mod simulation;
+pub mod spin_platform;
 pub mod stage;
 pub mod status;
 pub mod step;
