@@ -67,12 +67,7 @@ impl Host {
         if !done.is_empty() {
             link.session.acknowledge(&done);
         }
-        if !state.wants_log {
-            state.is_reading_log = false;
-        } else if !state.is_reading_log {
-            state.is_reading_log = true;
-            link.session.read_log();
-        }
+        state.tend_log();
     }
 
     /// In how many milliseconds the component is to be called.

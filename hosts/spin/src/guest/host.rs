@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use dayfly_amqp::Combining;
+use dayfly_amqp::{Combining, Names};
 
 use super::answer::{Answer, refusal};
 use super::bindings::dayfly::replica::api;
@@ -30,6 +30,7 @@ pub struct Replica {
     pub name: String,
     pub settings: Settings,
     pub address: Address,
+    pub names: Names,
     pub shelf: Shelf<SpinValues>,
     pub started_ms: u64,
 }
@@ -38,6 +39,8 @@ pub struct Replica {
 #[derive(Default)]
 pub struct State {
     pub replica: Option<Rc<Replica>>,
+    /// The component has been started, and has what was stored.
+    pub has_begun: bool,
     /// A task starts the replica.
     pub is_starting: bool,
     /// A task ends the awake period.

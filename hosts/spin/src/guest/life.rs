@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use dayfly_amqp::Names;
 use spin_sdk::wasip3::cli::stderr::write_via_stream;
 use spin_sdk::wasip3::wit_stream;
 use spin_sdk::wit_bindgen::spawn;
@@ -103,12 +104,12 @@ impl Host {
         let starting = Starting(Rc::clone(self));
         let started_ms = now_ms();
         let settings = settings().await.map_err(|reason| no_replica(&reason))?;
-        let address = Address::parse(&settings.broker).map_err(|reason| no_replica(&reason))?;
+        let address = Address::read(&settings.broker).map_err(|reason| no_replica(&reason))?;
+        let names = Names::new(&settings.cluster).map_err(|reason| no_replica(&reason))?;
         let name = format!("spin-{:016x}", random());
         let values = SpinValues::open().await.map_err(|reason| no_replica(&reason))?;
         let shelf = Shelf::new(values, &settings.cluster, &name);
-        let loaded = shelf.load().await.map_err(|reason| no_replica(&reason))?;
-        self.state.borrow_mut().replica = Some(Rc::new(Replica { name, settings, address, shelf, started_ms }));
+        self.state.borrow_mut().replica = Some(Rc::new(Replica { name, settings, address, names, shelf, started_ms }));
 
         let servers = match self.reach_broker().await {
             Ok(()) => self.state.borrow().link.as_ref().map(|link| link.servers),
@@ -116,11 +117,15 @@ impl Host {
             Err(NoLink::Refused(reason)) => return Err(no_replica(&reason)),
         };
         let replica = self.replica();
+        // After the inbox is there: what is written from then on comes by it, and what was written before is stored.
+        let loaded = replica.shelf.load().await.map_err(|reason| no_replica(&reason))?;
         let config = config(&replica, servers);
         let begun = lifecycle::start(&config).map_err(|reason| no_replica(&reason))?;
-        starting.succeeded();
         self.carry_out(begun.effects);
         self.take_in(loaded);
+        self.state.borrow_mut().has_begun = true;
+        starting.succeeded();
+        self.hear();
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::rc::Rc;
 
+use dayfly_amqp::{Birth, Bounds};
 use spin_sdk::wit_bindgen::{StreamResult, StreamWriter, spawn};
 
 use super::bindings::dayfly::replica::outbox::Verdict;
@@ -97,17 +98,18 @@ impl Host {
         let (reader, writer) = connected.map_err(NoLink::Unreachable)?;
         let opening = Opening {
             address: address.clone(),
-            cluster: settings.cluster.clone(),
-            bounds: dayfly_amqp::Bounds {
+            names: replica.names.clone(),
+            bounds: Bounds {
                 inbox_bytes: settings.inbox_bytes,
                 log_bytes: settings.log_bytes,
-                ..dayfly_amqp::Bounds::default()
+                ..Bounds::default()
             },
             name: replica.name.clone(),
             inbox_expires_ms: settings.retention_ms.min(INBOX_MS),
             retention_ms: settings.retention_ms,
             heartbeat_s: HEARTBEAT_S,
-            random: random(),
+            connect_ms: CONNECT_MS,
+            birth: Birth { ms: now_ms(), random: random() },
         };
         let number = {
             let mut state = self.state.borrow_mut();
@@ -119,23 +121,20 @@ impl Host {
         };
         spawn(read(Reading { host: Rc::clone(self), number }, reader));
         self.flush().await;
-        let until_ms = now_ms() + CONNECT_MS;
         loop {
             {
-                let state = self.state.borrow();
-                match &state.link {
-                    Some(link) if link.number == number && link.is_ready => break,
-                    Some(link) if link.number == number => {}
-                    _ => {
-                        let text = || "the broker closed the connection".to_owned();
-                        return Err(state.trouble.clone().unwrap_or_else(|| NoLink::Unreachable(text())));
+                let mut state = self.state.borrow_mut();
+                match state.link.as_mut().filter(|link| link.number == number) {
+                    Some(link) if link.is_ready => break,
+                    Some(link) => link.session.tick(now_ms()),
+                    None => {
+                        let closed = || NoLink::Unreachable("the broker closed the connection".to_owned());
+                        return Err(state.trouble.clone().unwrap_or_else(closed));
                     }
                 }
             }
-            if now_ms() >= until_ms {
-                let text = format!("{}:{} took longer than {CONNECT_MS} ms to answer", address.host, address.port);
-                return Err(NoLink::Unreachable(text));
-            }
+            self.hear();
+            self.flush().await;
             pause(1).await;
         }
         // What was under way over the former link, or had none, may or may not have arrived.
@@ -175,14 +174,19 @@ impl Host {
         state.forget_link();
     }
 
-    /// Hands on what has come over the link.
-    fn hear(&self, number: u64) {
+    /// Hands on what has come over the link. What comes before the component has been started waits.
+    pub fn hear(&self) {
+        let number = self.state.borrow().links;
         loop {
             let mut deliveries = Vec::new();
             let mut other = None;
             {
                 let mut state = self.state.borrow_mut();
+                let has_begun = state.has_begun;
                 let Some(link) = state.link.as_mut().filter(|link| link.number == number) else { return };
+                if link.is_ready && !has_begun {
+                    return;
+                }
                 while deliveries.len() < BATCH_MAX && other.is_none() {
                     match link.session.next_event() {
                         Some(Event::Delivered(delivery)) => deliveries.push(delivery),
@@ -204,13 +208,14 @@ impl Host {
                         (link.is_ready, link.servers) = (true, servers);
                         link.session.serve_anyone(serves);
                     }
+                    state.tend_log();
                     None
                 }
                 Some(Event::Settled(receipts)) => {
                     self.settle(&receipts.into_iter().map(|(id, verdict)| (id, verdict.into())).collect::<Vec<_>>());
                     None
                 }
-                Some(Event::Log(bodies)) => {
+                Some(Event::LogBatch(bodies)) => {
                     self.replay(&bodies, false);
                     None
                 }
@@ -250,6 +255,18 @@ impl State {
         self.link = None;
         self.combining.clear();
         self.is_reading_log = false;
+    }
+
+    /// Begins to read the log if the component asks for it.
+    pub fn tend_log(&mut self) {
+        if !self.wants_log {
+            self.is_reading_log = false;
+        } else if !self.is_reading_log
+            && let Some(link) = self.link.as_mut().filter(|link| link.is_ready)
+        {
+            self.is_reading_log = true;
+            link.session.read_log(random());
+        }
     }
 }
 
@@ -324,10 +341,10 @@ async fn read(reading: Reading, mut reader: Reader) {
             let Some(link) = state.link.as_mut().filter(|link| link.number == reading.number) else { return };
             match read {
                 StreamResult::Complete(_) => link.session.take_in(&bytes, now_ms()),
-                StreamResult::Dropped | StreamResult::Cancelled => link.session.end_of_stream(),
+                StreamResult::Dropped | StreamResult::Cancelled => link.session.socket_ended("the socket was closed"),
             }
         }
-        reading.host.hear(reading.number);
+        reading.host.hear();
         reading.host.flush().await;
         if read != StreamResult::Complete(bytes.len()) {
             return;
