@@ -8,3 +8,5 @@ extern crate spin_sdk_7 as spin_sdk;
 
 #[cfg(target_arch = "wasm32")]
 mod guest;
+
+pub mod session;
