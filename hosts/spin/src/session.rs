@@ -272,6 +272,9 @@ impl Session {
 
     /// What comes next, if there is anything.
     pub fn next_event(&mut self) -> Option<Event> {
+        if matches!(self.phase, Phase::Consuming { .. }) {
+            return None;
+        }
         let event = self.events.pop_front();
         if let Some(Event::LogBatch(_)) = &event {
             self.acknowledge_log();
@@ -490,8 +493,11 @@ impl Session {
                 Ok(())
             }
             reply => {
-                let request = self.asked[index(number)].pop_front().ok_or(UNASKED)?;
-                self.on_reply(&request, &reply)
+                let asked = &mut self.asked[index(number)];
+                let answered = asked.iter().position(|request| request.is_answered_by(&reply));
+                let request = answered.and_then(|at| asked.remove(at)).ok_or(UNASKED)?;
+                self.on_reply(&request, &reply);
+                Ok(())
             }
         }
     }

@@ -214,18 +214,11 @@ impl Session {
     }
 
     /// The broker has answered a request.
-    pub(super) fn on_reply(&mut self, request: &Request, reply: &AMQPClass) -> Result<(), Fault> {
-        use basic::AMQPMethod::{CancelOk, ConsumeOk, QosOk};
-        use channel::AMQPMethod::{CloseOk, OpenOk};
+    pub(super) fn on_reply(&mut self, request: &Request, reply: &AMQPClass) {
         match (request, reply) {
-            (Request::OpenChannel, AMQPClass::Channel(OpenOk(_)))
-            | (Request::DeclareExchange, AMQPClass::Exchange(exchange::AMQPMethod::DeclareOk(_)))
-            | (Request::Bind(_), AMQPClass::Queue(queue::AMQPMethod::BindOk(_)))
-            | (Request::Confirms, AMQPClass::Confirm(confirm::AMQPMethod::SelectOk(_)))
-            | (Request::Prefetch, AMQPClass::Basic(QosOk(_)))
-            | (Request::DeleteInbox, AMQPClass::Queue(queue::AMQPMethod::DeleteOk(_))) => {}
-            (Request::Consume(tag), AMQPClass::Basic(ConsumeOk(_))) => self.on_consuming(tag),
-            (Request::Cancel(tag), AMQPClass::Basic(CancelOk(_))) => self.on_cancel_ok(tag),
+            (Request::Consume(tag), _) => self.on_consuming(tag),
+            (Request::Cancel(tag), _) => self.on_cancel_ok(tag),
+            (Request::CloseChannel, _) => self.on_log_closed(),
             (Request::Declare(queue), AMQPClass::Queue(queue::AMQPMethod::DeclareOk(ok))) => {
                 if *queue == self.inbox {
                     (self.backlog, self.inbox_consumers) = (ok.message_count, ok.consumer_count);
@@ -236,10 +229,8 @@ impl Session {
             (Request::Look, AMQPClass::Queue(queue::AMQPMethod::DeclareOk(ok))) => {
                 (self.backlog, self.inbox_consumers) = (ok.message_count, ok.consumer_count);
             }
-            (Request::CloseChannel, AMQPClass::Channel(CloseOk(_))) => self.on_log_closed(),
-            _ => return Err(Fault("a request has another's answer")),
+            _ => {}
         }
-        Ok(())
     }
 
     /// Takes the next step once all that was asked has been answered.
@@ -264,7 +255,8 @@ impl Session {
             }
             Phase::Consuming { .. } => {
                 self.phase = Phase::Ready;
-                self.events.push_back(Event::Ready { backlog: self.backlog, servers: self.servers });
+                // Before what one consumer may have brought already while the other was still being made.
+                self.events.push_front(Event::Ready { backlog: self.backlog, servers: self.servers });
                 self.write_frames();
             }
             Phase::Greeting { .. }

@@ -421,6 +421,24 @@ fn a_refusal_names_the_request_and_the_setting() {
 }
 
 #[test]
+fn a_consumer_may_deliver_while_another_is_made() {
+    let mut session = Session::new(opening(), 0);
+    session.take_in(&[start(), tune(0, 0), open_ok(), declared(3, 0, 2)].concat(), 0);
+    // The broker answers for a consumer when its queue has it.
+    let qos_ok = || method(CONSUME, AMQPClass::Basic(Basic::QosOk(basic::QosOk {})));
+    let consume_ok = |tag: &str| {
+        let ok = basic::ConsumeOk { consumer_tag: tag.into() };
+        method(CONSUME, AMQPClass::Basic(Basic::ConsumeOk(ok)))
+    };
+    let early = [qos_ok(), qos_ok(), consume_ok("combiner"), plain("combiner", 1, b"x")].concat();
+    session.take_in(&early, 0);
+    assert_eq!(events(&mut session), []);
+    session.take_in(&consume_ok("inbox"), 0);
+    let told = events(&mut session);
+    assert!(matches!(told.as_slice(), [Event::Ready { .. }, Event::Delivered(_)]), "{told:?}");
+}
+
+#[test]
 fn a_later_session_takes_the_inbox_over() {
     let mut session = Session::new(opening(), 0);
     session.take_in(&[start(), tune(0, 0), open_ok()].concat(), 0);
