@@ -1,9 +1,10 @@
 //! Of two links to one inbox the later has it.
 //!
-//! A link consumes its inbox with the time of its birth as the consumer's priority, so the broker hands everything to the
-//! latest, however long it takes a dead one's connection to end. A link that finds its inbox consumed sends the earlier
-//! one a message, through the inbox itself ([`TAKE_OVER`]), and waits for it to go within [`TAKE_OVER_MAX`]. This compares
-//! clocks, as leases do: who takes a name over within the clocks' difference may be the one who has to go.
+//! A link consumes its inbox with the time of its birth as the consumer's priority, so the broker hands everything to
+//! the latest, however long it takes a dead one's connection to end. A link that finds its inbox consumed sends the
+//! earlier one a message, through the inbox itself ([`TAKE_OVER`]), and waits for it to go within [`TAKE_OVER_MAX`].
+//! This compares clocks, as leases do: who takes a name over within the clocks' difference may be the one who has to
+//! go.
 
 use std::fmt;
 use std::time::Duration;

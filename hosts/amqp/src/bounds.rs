@@ -1,7 +1,7 @@
 //! How much the cluster's queues hold.
 
-/// The bounds of a cluster's queues, in bytes of bodies. All replicas of a cluster have to use the same ones: the broker
-/// refuses who declares a queue with others.
+/// The bounds of a cluster's queues, in bytes of bodies. All replicas of a cluster have to use the same ones: the
+/// broker refuses who declares a queue with others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// How much an inbox holds; at it, the oldest is dropped, which costs a repair.
@@ -10,8 +10,8 @@ pub struct Bounds {
     pub anyone_bytes: u64,
     /// How much `combiner` holds; at it, publishing fails.
     pub combiner_bytes: u64,
-    /// How much the log keeps; 0: there is none. As `config.log-bytes` of the replicas. The broker drops whole segments,
-    /// of a sixteenth of it.
+    /// How much the log keeps; 0: there is none. As `config.log-bytes` of the replicas. The broker drops whole
+    /// segments, of a sixteenth of it.
     pub log_bytes: u64,
 }
 

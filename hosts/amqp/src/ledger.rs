@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 /// The tags of a channel: 1, 2, … in the order of delivery, over all of its consumers.
 ///
-/// Acknowledging *all up to* a tag is right only if none of them is held by somebody still, be it another consumer whose
-/// messages have not been looked at. So it counts what has been answered for, not what has been seen.
+/// Acknowledging *all up to* a tag is right only if none of them is held by somebody still, be it another consumer
+/// whose messages have not been looked at. So it counts what has been answered for, not what has been seen.
 #[derive(Debug, Default)]
 pub struct Ledger {
     /// All tags up to this one are answered for.

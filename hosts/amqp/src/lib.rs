@@ -10,7 +10,8 @@
 //! | `log` | the stream `dayfly.C.log`, bound to the exchange too |
 //!
 //! What the broker has is declared whenever a connection is made, so a cluster needs no set-up and heals after a purge.
-//! Publishing is confirmed. Frames with a time to live that go to a single queue are not written to disk; all others are.
+//! Publishing is confirmed. Frames with a time to live that go to a single queue are not written to disk; all others
+//! are.
 //!
 //! Time and chance are arguments here, and nothing needs an operating system: it compiles for every target.
 

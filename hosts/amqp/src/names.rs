@@ -39,7 +39,8 @@ impl Names {
         format!("{}.node.{name}", self.prefix)
     }
 
-    /// What somebody who tries whether the broker permits all calls its temporary things. `random` tells it from others.
+    /// What somebody who tries whether the broker permits all calls its temporary things. `random` tells it from
+    /// others.
     pub fn doctor(&self, random: u64) -> String {
         format!("{}.doctor.{random:016x}", self.prefix)
     }

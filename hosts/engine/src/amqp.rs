@@ -1,13 +1,13 @@
 //! The broker over AMQP 0-9-1: RabbitMQ from 3.10 on.
 //!
-//! What stands there, and how routes lead to it, is told by the crate `dayfly-amqp`, which hosts without this engine share.
-//! It is declared whenever a link is made.
+//! What stands there, and how routes lead to it, is told by the crate `dayfly-amqp`, which hosts without this engine
+//! share. It is declared whenever a link is made.
 //!
 //! **Links share connections**, [`LINKS_MAX`] to one at most, with two channels each: one to publish, one to consume.
 //! Nothing here reconnects by itself: a link that breaks says so once, and its replica attaches again.
 //!
-//! **Of two links to one inbox the later has it**, as [`dayfly_amqp::Birth`] tells. An earlier one that is frozen hears of
-//! it if it ever reads on.
+//! **Of two links to one inbox the later has it**, as [`dayfly_amqp::Birth`] tells. An earlier one that is frozen hears
+//! of it if it ever reads on.
 
 mod config;
 mod doctor;
