@@ -5,12 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
+use dayfly_tests::application::Platform;
 use dayfly_tests::lambda::LambdaRunner;
 use dayfly_tests::native::NativeRunner;
 use dayfly_tests::node::NodeRunner;
 use dayfly_tests::player::play;
 use dayfly_tests::program::ProgramRunner;
 use dayfly_tests::scenario::read_folder;
+use dayfly_tests::spin::SpinRunner;
 use dayfly_tests::stage::Runner;
 use dayfly_tests::stepped::SteppedRunner;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -29,6 +31,8 @@ fn main() -> Result<()> {
         Arc::new(NodeRunner),
         Arc::new(LambdaRunner::Simulator),
         Arc::new(LambdaRunner::Watch),
+        Arc::new(SpinRunner(Platform::Ours)),
+        Arc::new(SpinRunner(Platform::Real)),
     ];
     let mut trials = Vec::new();
     for runner in &runners {

@@ -13,23 +13,11 @@ use dayfly_tests::control::control;
 use dayfly_tests::function::{Function, Outcome, read_answer, tokio};
 use dayfly_tests::node::{broker_url, fresh_cluster};
 use dayfly_tests::patience::await_that;
-use dayfly_tests::stage::Answer;
 use dayfly_tests::throttle::hand_on_from;
 use serde_json::{Value, json};
 
 /// How long anything that is awaited may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-fn value(answer: &Answer) -> Result<Value> {
-    ensure!(answer.status == 200, "{} {}", answer.status, String::from_utf8_lossy(&answer.body));
-    let body: Value = serde_json::from_slice(&answer.body)?;
-    Ok(body["value"].clone())
-}
-
-fn code(answer: &Answer) -> Result<String> {
-    let body: Value = serde_json::from_slice(&answer.body)?;
-    Ok(body["error"]["code"].as_str().context("no code")?.to_owned())
-}
 
 fn get(path: &str) -> Request {
     Request { method: "GET".into(), path: path.into(), ..Request::default() }
@@ -65,8 +53,8 @@ fn fill(function: &Function) -> Result<Value> {
 fn a_function_reads_and_writes_and_says_where_it_is() -> Result<()> {
     let function = Function::start(&fresh_cluster("lambda"), &[("DAYFLY_ZONE", "z1")])?;
     ensure!(function.get("/v1/data/gset/k")?.status == 404);
-    ensure!(value(&function.post("/v1/data/gset/a%2Fb", &json!({"add": ["x"]}))?)? == json!(["x"]));
-    ensure!(value(&function.get("/v1/data/gset/a%2Fb")?)? == json!(["x"]));
+    ensure!(function.post("/v1/data/gset/a%2Fb", &json!({"add": ["x"]}))?.value()? == json!(["x"]));
+    ensure!(function.get("/v1/data/gset/a%2Fb")?.value()? == json!(["x"]));
     let answer = function.get("/v1/members")?;
     let body: Value = serde_json::from_slice(&answer.body)?;
     let member = &body["members"][0];
@@ -87,7 +75,7 @@ fn a_function_reads_and_writes_and_says_where_it_is() -> Result<()> {
 fn an_answer_does_not_wait_for_the_lingering() -> Result<()> {
     // Longer than all waits of this test: had the answer waited for it, the platform would have stopped the process.
     let function = Function::start(&fresh_cluster("lambda"), &[("DAYFLY_LINGER", "100")])?;
-    ensure!(value(&function.post("/v1/data/gset/k", &json!({"add": ["x"]}))?)? == json!(["x"]));
+    ensure!(function.post("/v1/data/gset/k", &json!({"add": ["x"]}))?.value()? == json!(["x"]));
     ensure!(!function.is_frozen());
     let answer = function.ask_meanwhile(&get("/v1/members"))?;
     let body: Value = serde_json::from_slice(&answer.body)?;
@@ -102,7 +90,7 @@ fn a_quiet_function_is_frozen_long_before_its_deadline_and_holds_nothing_then() 
     let cluster = fresh_cluster("lambda");
     let function = Function::start(&cluster, &[("DAYFLY_LINGER", "quiet:0.2")])?;
     fill(&function)?;
-    ensure!(value(&function.post("/v1/data/gset/k", &json!({"add": ["x"]}))?)? == json!(["x"]));
+    ensure!(function.post("/v1/data/gset/k", &json!({"add": ["x"]}))?.value()? == json!(["x"]));
     // What waits for this gives up before the invocation's time is over.
     function.await_frozen()?;
     ensure!(consumed(&cluster)? == Vec::<String>::new());
@@ -110,7 +98,7 @@ fn a_quiet_function_is_frozen_long_before_its_deadline_and_holds_nothing_then() 
     // A short freeze leaves the connection as it was, and it is used again.
     let before = connections(&cluster)?;
     ensure!(before.len() == 1, "{before:?}");
-    ensure!(value(&function.get("/v1/data/gset/k")?)? == json!(["x"]));
+    ensure!(function.get("/v1/data/gset/k")?.value()? == json!(["x"]));
     function.await_frozen()?;
     ensure!(connections(&cluster)? == before);
     function.kill()
@@ -119,9 +107,9 @@ fn a_quiet_function_is_frozen_long_before_its_deadline_and_holds_nothing_then() 
 #[test]
 fn lingering_for_no_time_freezes_after_the_answer() -> Result<()> {
     let function = Function::start(&fresh_cluster("lambda"), &[("LINGER", "0")])?;
-    ensure!(value(&function.post("/v1/data/gset/k", &json!({"add": ["x"]}))?)? == json!(["x"]));
+    ensure!(function.post("/v1/data/gset/k", &json!({"add": ["x"]}))?.value()? == json!(["x"]));
     function.await_frozen()?;
-    ensure!(value(&function.get("/v1/data/gset/k")?)? == json!(["x"]));
+    ensure!(function.get("/v1/data/gset/k")?.value()? == json!(["x"]));
     function.kill()
 }
 
@@ -130,7 +118,7 @@ fn a_value_survives_freeze_thaw_and_kill() -> Result<()> {
     let cluster = fresh_cluster("lambda");
     let first = Function::start(&cluster, &[])?;
     fill(&first)?;
-    value(&first.post("/v1/data/pncounter/k", &json!({"increment": 3}))?)?;
+    first.post("/v1/data/pncounter/k", &json!({"increment": 3}))?.value()?;
     first.await_frozen()?;
     let second = Function::start(&cluster, &[])?;
     // Both are awake for a while, as a keeper would have it.
@@ -138,16 +126,16 @@ fn a_value_survives_freeze_thaw_and_kill() -> Result<()> {
     let woken = fill(&second)?;
     ensure!(woken["filled_ms"].is_u64(), "{woken}");
     first.outcome(&id)?;
-    ensure!(value(&second.get("/v1/data/pncounter/k")?)? == json!(3));
+    ensure!(second.get("/v1/data/pncounter/k")?.value()? == json!(3));
 
     // What one writes while the other is frozen it reads with its next invocation.
     second.await_frozen()?;
-    value(&first.post("/v1/data/pncounter/k", &json!({"increment": 2}))?)?;
+    first.post("/v1/data/pncounter/k", &json!({"increment": 2}))?.value()?;
     first.await_frozen()?;
-    ensure!(value(&second.get("/v1/data/pncounter/k")?)? == json!(5));
+    ensure!(second.get("/v1/data/pncounter/k")?.value()? == json!(5));
     first.kill()?;
     second.await_frozen()?;
-    ensure!(value(&second.post("/v1/data/pncounter/k", &json!({"increment": 1}))?)? == json!(6));
+    ensure!(second.post("/v1/data/pncounter/k", &json!({"increment": 1}))?.value()? == json!(6));
     second.kill()
 }
 
@@ -157,11 +145,11 @@ fn a_function_that_was_frozen_until_the_broker_gave_it_up_connects_anew() -> Res
     let broker = format!("{}?heartbeat=1", broker_url()?);
     let function = Function::start(&cluster, &[("DAYFLY_BROKER", &broker)])?;
     fill(&function)?;
-    value(&function.post("/v1/data/gset/k", &json!({"add": ["x"]}))?)?;
+    function.post("/v1/data/gset/k", &json!({"add": ["x"]}))?.value()?;
     function.await_frozen()?;
     await_that("the broker closes the connection", || Ok(connections(&cluster)?.is_empty()))?;
     ensure!(function.is_frozen());
-    ensure!(value(&function.post("/v1/data/gset/k", &json!({"add": ["y"]}))?)? == json!(["x", "y"]));
+    ensure!(function.post("/v1/data/gset/k", &json!({"add": ["y"]}))?.value()? == json!(["x", "y"]));
     ensure!(connections(&cluster)?.len() == 1);
     function.kill()
 }
@@ -241,7 +229,7 @@ fn without_a_broker_requests_are_refused_until_there_is_one() -> Result<()> {
     let function = Function::start(&fresh_cluster("lambda"), &[("DAYFLY_BROKER", &broker)])?;
     for _ in 0..2 {
         for answer in [function.get("/v1/status")?, function.post("/v1/data/gset/k", &json!({"add": ["x"]}))?] {
-            ensure!(answer.status == 503 && code(&answer)? == "no_replica", "{answer:?}");
+            ensure!(answer.status == 503 && answer.code()? == "no_replica", "{answer:?}");
             ensure!(answer.header("retry-after") == Some("1"));
             ensure!(String::from_utf8_lossy(&answer.body).contains("broker cannot be reached"), "{answer:?}");
         }
@@ -250,7 +238,7 @@ fn without_a_broker_requests_are_refused_until_there_is_one() -> Result<()> {
     let Outcome::Error(kind, _) = function.invoke(json!({"wake": {"seconds": 1}}))? else { anyhow::bail!("an answer") };
     ensure!(kind == "Dayfly.NoReplica");
     hand_on_from(TcpListener::bind(away)?, real, u64::MAX);
-    ensure!(value(&function.post("/v1/data/gset/k", &json!({"add": ["x"]}))?)? == json!(["x"]));
+    ensure!(function.post("/v1/data/gset/k", &json!({"add": ["x"]}))?.value()? == json!(["x"]));
     function.kill()
 }
 
@@ -266,7 +254,7 @@ fn what_an_event_source_took_from_a_queue_is_taken_in() -> Result<()> {
             let cluster = cluster.clone();
             move || {
                 let function = Function::start(&cluster, &[])?;
-                value(&function.post("/v1/data/gset/k", &json!({"add": ["x"]}))?)?;
+                function.post("/v1/data/gset/k", &json!({"add": ["x"]}))?.value()?;
                 function.await_frozen()?;
                 function.kill()
             }
@@ -296,7 +284,7 @@ fn what_an_event_source_took_from_a_queue_is_taken_in() -> Result<()> {
     let event = json!({"eventSource": "aws:rmq", "rmqMessagesByQueue": {"tap::/": messages}});
     let Outcome::Answer(answer) = function.invoke(event)? else { anyhow::bail!("an error") };
     ensure!(answer == json!({"received": bodies.len() + 1, "broken": 1}), "{answer}");
-    ensure!(value(&function.get("/v1/data/gset/k")?)? == json!(["x"]));
+    ensure!(function.get("/v1/data/gset/k")?.value()? == json!(["x"]));
     function.kill()
 }
 
@@ -311,15 +299,15 @@ fn functions_that_are_frozen_most_of_the_time_converge() -> Result<()> {
         for (number, function) in functions.iter().enumerate() {
             let element = format!("{round}-{number}");
             ensure!(function.post("/v1/data/gset/k", &json!({"add": [element]}))?.status == 200);
-            value(&function.post("/v1/data/pncounter/n", &json!({"increment": 1}))?)?;
+            function.post("/v1/data/pncounter/n", &json!({"increment": 1}))?.value()?;
         }
     }
     // Each is woken by itself, as by requests now and then, and is frozen again.
     await_that("they agree", || {
         let read = |function: &Function| {
-            let set = value(&function.get("/v1/data/gset/k")?)?;
+            let set = function.get("/v1/data/gset/k")?.value()?;
             let elements = set.as_array().map_or(0, Vec::len) as u64;
-            Ok(elements == rounds * count && value(&function.get("/v1/data/pncounter/n")?)? == json!(rounds * count))
+            Ok(elements == rounds * count && function.get("/v1/data/pncounter/n")?.value()? == json!(rounds * count))
         };
         let agree = functions.iter().map(read).collect::<Result<Vec<bool>>>()?;
         Ok(agree.into_iter().all(|agrees| agrees))

@@ -2,6 +2,7 @@
 
 pub mod act;
 pub mod actor;
+pub mod application;
 pub mod broker;
 pub mod chance;
 pub mod client;
@@ -22,7 +23,9 @@ pub mod player;
 pub mod process;
 pub mod program;
 pub mod scenario;
+pub mod serverless;
 pub mod simulation;
+pub mod spin;
 pub mod spin_platform;
 pub mod stage;
 pub mod status;
@@ -30,6 +33,7 @@ pub mod step;
 pub mod stepped;
 pub mod text;
 pub mod throttle;
+pub mod told;
 pub mod trace;
 pub mod watch;
 pub mod world;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use dayfly_core::http::Request;
 
 use crate::act::{Act, Settings, Start};
@@ -16,8 +16,9 @@ use crate::process::Process;
 use crate::scenario::Scenario;
 use crate::stage::{Answer, Runner, Stage};
 use crate::status::Status;
-use crate::step::Step;
+use crate::step::{Ask, Step};
 use crate::text::Variables;
+use crate::told::told;
 
 /// Where the tests' RabbitMQ is.
 pub const BROKER_VARIABLE: &str = "DAYFLY_TEST_BROKER";
@@ -172,13 +173,17 @@ impl Runner for NodeRunner {
     }
 }
 
+/// Whether a request has a header that servers do not take.
+pub fn has_long_header(ask: &Ask) -> bool {
+    let is_long = |value: Vec<u8>| value.len() > HEADER_BYTES_MAX;
+    ask.headers.values().any(|value| value.bytes(&Variables::new()).is_ok_and(is_long))
+}
+
 /// What this stage cannot do.
 fn refuses(step: &Step, usual: &Settings) -> Option<&'static str> {
     let act = match step {
         Step::Ask(ask) => {
-            let is_long = |value: Vec<u8>| value.len() > HEADER_BYTES_MAX;
-            let long = ask.headers.values().any(|value| value.bytes(&Variables::new()).is_ok_and(is_long));
-            return long.then_some("HTTP servers bound headers");
+            return has_long_header(ask).then_some("HTTP servers bound headers");
         }
         Step::Settle(settle) if settle.quiet => return Some("the program does not tell who is quiet"),
         Step::Settle(_) | Step::Members(_) | Step::Roots(_) => return None,
@@ -195,7 +200,7 @@ fn refuses(step: &Step, usual: &Settings) -> Option<&'static str> {
         Act::Start(start) if start.founder.is_some_and(|founder| !founder) => {
             Some("nobody tells a node whether it is the first")
         }
-        Act::Start(start) => flags(usual, &start.config).err(),
+        Act::Start(start) => told(usual, &start.config).err(),
         Act::Thaw(thaw) if thaw.anew || thaw.load.is_some() => Some("to outlast the retention needs a virtual clock"),
         Act::Freeze(_) | Act::Thaw(_) | Act::Kill(_) | Act::Leave(_) | Act::Advance(_) => None,
         Act::Deliver(_)
@@ -211,37 +216,6 @@ fn refuses(step: &Step, usual: &Settings) -> Option<&'static str> {
         Act::Save(_) | Act::Spoil(_) => Some("stored parts are handled one by one only where stepped"),
         Act::Clock(_) => Some("replicas share the real clock"),
     }
-}
-
-/// The settings as flags of `dayfly node`, where it has such flags.
-fn flags(usual: &Settings, own: &Settings) -> Result<Vec<String>, &'static str> {
-    const KIB: u64 = 1 << 10;
-    const MIB: u64 = 1 << 20;
-    let mut flags = Vec::new();
-    let mut flag = |name: &str, value: Option<u64>, unit: u64| match value {
-        Some(value) if value % unit != 0 => Err("`dayfly node` has no such setting"),
-        Some(value) => {
-            flags.extend([format!("--{name}"), (value / unit).to_string()]);
-            Ok(())
-        }
-        None => Ok(()),
-    };
-    flag("frame-kib", own.frame_bytes.or(usual.frame_bytes).map(u64::from), KIB)?;
-    flag("repair-kib", own.repair_bytes.or(usual.repair_bytes).map(u64::from), KIB)?;
-    flag("store-mib", own.store_bytes.or(usual.store_bytes), MIB)?;
-    flag("inbox-mib", own.inbox_bytes.or(usual.inbox_bytes).map(|bytes| bytes as u64), MIB)?;
-    flag("retention", own.retention_ms.or(usual.retention_ms), 1_000)?;
-    flag("burst-ms", own.burst_ms.or(usual.burst_ms).map(u64::from), 1)?;
-    flag("combine-above", own.combine_above.or(usual.combine_above).map(u64::from), 1)?;
-    flag("combine-ms", own.combine_ms.or(usual.combine_ms).map(u64::from), 1)?;
-    flag("log-mib", own.log_bytes.or(usual.log_bytes), MIB)?;
-    let others = [own, usual].into_iter().any(|settings| {
-        settings.host.is_some()
-            || settings.component_hash.is_some()
-            || settings.skew_ms.is_some()
-            || settings.bootstrap_ms.is_some()
-    });
-    if others { Err("`dayfly node` has no such setting") } else { Ok(flags) }
 }
 
 /// A replica that was started, and what became of it.
@@ -265,12 +239,10 @@ impl NodeStage {
             Some(name) => name.string(&Variables::new())?,
             None => start.label.clone(),
         };
-        let mut flags = flags(&self.usual, &start.config).map_err(|reason| anyhow::anyhow!(reason))?;
-        for (flag, value) in [("--region", &start.region), ("--zone", &start.zone)] {
-            if !value.is_empty() {
-                flags.extend([flag.to_owned(), value.clone()]);
-            }
-        }
+        let mut told = told(&self.usual, &start.config).map_err(|reason| anyhow!(reason))?;
+        told.extend([("region", start.region.clone()), ("zone", start.zone.clone())]);
+        told.retain(|(_, value)| !value.is_empty());
+        let flags: Vec<String> = told.into_iter().flat_map(|(name, value)| [format!("--{name}"), value]).collect();
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
         let is_first = self.players.is_empty();
         let node = Node::start(&self.cluster, &name, &flags)?;

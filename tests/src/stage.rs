@@ -1,7 +1,8 @@
 //! What a runner brings: a stage on which scenarios are played.
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use dayfly_core::http::Request;
+use serde_json::Value;
 
 use crate::act::Act;
 use crate::scenario::Scenario;
@@ -23,6 +24,22 @@ impl Answer {
         let mut values = self.headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
         let value = values.next()?;
         values.next().is_none().then_some(value.1.as_str())
+    }
+
+    /// The body, as JSON.
+    pub fn json(&self) -> Result<Value> {
+        serde_json::from_slice(&self.body).with_context(|| format!("no JSON: {}", String::from_utf8_lossy(&self.body)))
+    }
+
+    /// What it tells that a key holds; an error unless it is 200.
+    pub fn value(&self) -> Result<Value> {
+        ensure!(self.status == 200, "{} {}", self.status, String::from_utf8_lossy(&self.body));
+        Ok(self.json()?["value"].take())
+    }
+
+    /// The code of a refusal.
+    pub fn code(&self) -> Result<String> {
+        Ok(self.json()?["error"]["code"].as_str().context("no code")?.to_owned())
     }
 }
 

@@ -1,7 +1,9 @@
-//! A TCP proxy that lets only so many bytes a second through to the client: a thin line to a broker.
+//! TCP proxies between a client and a broker: a thin line, which lets only so many bytes a second through to the client,
+//! and one that can be cut.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -31,6 +33,63 @@ pub fn hand_on_from(listener: TcpListener, to: SocketAddr, bytes_per_second: u64
     });
 }
 
+/// A line that can be cut: what goes over it ends then, and whoever connects is hung up on, until it is mended.
+#[derive(Debug)]
+pub struct Line {
+    address: SocketAddr,
+    state: Arc<Mutex<LineState>>,
+}
+
+#[derive(Debug, Default)]
+struct LineState {
+    is_cut: bool,
+    /// Both ends of all that was connected.
+    open: Vec<TcpStream>,
+}
+
+impl Line {
+    /// A line to there, from a free port of this machine, for as long as the process lives.
+    pub fn to(server: SocketAddr) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let line = Self { address: listener.local_addr()?, state: Arc::default() };
+        let state = Arc::clone(&line.state);
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+                if state.is_cut {
+                    continue;
+                }
+                let Ok(server) = TcpStream::connect(server) else { continue };
+                let (Ok(client_read), Ok(server_read)) = (client.try_clone(), server.try_clone()) else { continue };
+                state.open.extend([client.try_clone(), server.try_clone()].into_iter().flatten());
+                thread::spawn(move || hand_on(client_read, server, u64::MAX));
+                thread::spawn(move || hand_on(server_read, client, u64::MAX));
+            }
+        });
+        Ok(line)
+    }
+
+    /// Where it begins.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Cuts it.
+    pub fn cut(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.is_cut = true;
+        for stream in state.open.drain(..) {
+            // It may have ended by itself.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Mends it for those who connect from now on.
+    pub fn mend(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).is_cut = false;
+    }
+}
+
 /// Copies until either side ends, and then ends the other.
 fn hand_on(mut from: TcpStream, mut to: TcpStream, bytes_per_second: u64) {
     let mut piece = vec![0; PIECE_BYTES];
@@ -44,6 +103,6 @@ fn hand_on(mut from: TcpStream, mut to: TcpStream, bytes_per_second: u64) {
         thread::sleep(due.saturating_sub(began.elapsed()));
     }
     // They may have ended already.
-    let _ = from.shutdown(std::net::Shutdown::Both);
-    let _ = to.shutdown(std::net::Shutdown::Both);
+    let _ = from.shutdown(Shutdown::Both);
+    let _ = to.shutdown(Shutdown::Both);
 }

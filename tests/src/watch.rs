@@ -11,13 +11,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use dayfly_core::http::Request;
 use serde_json::{Value, json};
 
 use crate::client::Client;
-use crate::function::Outcome;
-use crate::lambda::{Environment, Environments};
+use crate::function::{read_answer, url_event};
+use crate::lambda::{variables, wake_event};
 use crate::node::broker_url;
+use crate::serverless::{Environment, Environments};
 use crate::stage::Answer;
+use crate::told::Told;
 
 /// How long anything that is awaited may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -173,11 +176,13 @@ impl Watched {
 }
 
 impl Environments for Watched {
-    fn start(&mut self, variables: &[(&str, &str)]) -> Result<Box<dyn Environment>> {
+    fn start(&mut self, settings: &[Told]) -> Result<Box<dyn Environment>> {
         ensure!(self.started < FUNCTIONS, "the emulator knows {FUNCTIONS} functions");
         let function = function(self.started);
         self.started += 1;
-        let _process = self.emulator.environment(&function, variables)?;
+        let variables = variables(settings);
+        let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let _process = self.emulator.environment(&function, &variables)?;
         Ok(Box::new(WatchedFunction { emulator: Arc::clone(&self.emulator), function, _process }))
     }
 }
@@ -189,21 +194,44 @@ struct WatchedFunction {
     _process: Killed,
 }
 
+impl WatchedFunction {
+    fn answer(&self, event: &Value) -> Result<Value> {
+        json_of(&self.emulator.invoke(&self.function, event)?)
+    }
+}
+
 impl Environment for WatchedFunction {
-    fn begin(&self, event: Value) -> Result<()> {
+    fn ask(&self, request: &Request) -> Result<Answer> {
+        read_answer(&self.answer(&url_event(request))?)
+    }
+
+    fn wake(&self, seconds: f64) -> Result<Value> {
+        self.answer(&wake_event(seconds))
+    }
+
+    fn begin_wake(&self, seconds: f64) -> Result<()> {
         let (emulator, function) = (Arc::clone(&self.emulator), self.function.clone());
         // The Invoke API answers when the function does; who begins does not wait for that.
-        thread::spawn(move || emulator.invoke(&function, &event));
+        thread::spawn(move || emulator.invoke(&function, &wake_event(seconds)));
         Ok(())
     }
 
-    fn invoke(&self, event: Value) -> Result<Outcome> {
-        Ok(Outcome::Answer(json_of(&self.emulator.invoke(&self.function, &event)?)?))
+    /// Requests wait for it.
+    fn await_filled(&self) -> Result<()> {
+        Ok(())
     }
 
     /// It freezes nothing.
-    fn await_frozen(&self) -> Result<()> {
+    fn freeze(&self) -> Result<()> {
         Ok(())
+    }
+
+    fn thaw(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn has_many_replicas(&self) -> bool {
+        false
     }
 
     fn kill(self: Box<Self>) -> Result<()> {

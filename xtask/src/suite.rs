@@ -21,7 +21,7 @@ use crate::workspace::Workspace;
 const BLESS_VARIABLE: &str = "DAYFLY_BLESS";
 
 /// The packages that are tested natively, without wasmtime: in the profile with overflow checks and debug assertions.
-const NATIVELY_TESTED: [&str; 2] = ["dayfly-core", "dayfly-spin"];
+const NATIVELY_TESTED: [&str; 3] = ["dayfly-core", "dayfly-amqp", "dayfly-spin"];
 
 /// A run of the suite.
 pub struct Suite<'a> {
