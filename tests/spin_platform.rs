@@ -1,6 +1,6 @@
 //! The platform itself, with a guest that is nothing but a life: what it does follows from the method of a request.
 //!
-//! What it answers is the status 200 and how many requests its instance has had, so that it tells which instance it was.
+//! What it answers is the status 200 and how many requests its instance has had, which tells the instances apart.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -168,7 +168,8 @@ impl Application {
         let folder = std::env::temp_dir().join(format!("dayfly-spin-platform-{}-{number}", std::process::id()));
         fs::create_dir_all(&folder)?;
         fs::write(folder.join("guest.wasm"), guest())?;
-        let manifest = "spin_manifest_version = 2\n[application]\nname = \"t\"\n[component.t]\nsource = \"guest.wasm\"\n\
+        let manifest = "spin_manifest_version = 2\n[application]\nname = \"t\"\n\
+                        [component.t]\nsource = \"guest.wasm\"\n\
                         [[trigger.http]]\nroute = \"/here/...\"\ncomponent = \"t\"\n";
         fs::write(folder.join("spin.toml"), manifest)?;
         let settings = Settings {

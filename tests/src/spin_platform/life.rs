@@ -74,8 +74,8 @@ impl Instances {
         self.live.borrow().len()
     }
 
-    /// Drops all that there are, in the midst of whatever they do, and returns how many once they are gone. Requests that
-    /// they have not answered fail, answers that they stream break off.
+    /// Drops all that there are, in the midst of whatever they do, and returns how many once they are gone. Requests
+    /// that they have not answered fail, answers that they stream break off.
     pub async fn evict(&self) -> usize {
         let meant = self.live.borrow().clone();
         self.evictions.send_modify(|number| *number += 1);
@@ -179,7 +179,7 @@ impl Drop for Answering {
     }
 }
 
-/// Goes with a request to the instance that takes it, which leaves there what is to be kept as long as the answer is sent.
+/// Goes with a request to the instance that takes it, which leaves there what is to be kept while the answer is sent.
 pub type Lease = Arc<Mutex<Option<Answering>>>;
 
 /// Tells when an instance is to be dropped.
