@@ -105,8 +105,8 @@ impl Limits {
             .memory_may_move(false)
             .guard_before_linear_memory(false)
             .epoch_interruption(true)
-            // The replica has no asynchronous functions. It is off in a build without the feature that the tests of Spin
-            // have wasmtime built with, and machine code depends on it: an artefact made in the one has to fit the other.
+            // The replica has no asynchronous functions. Off it is in a build without the feature that the tests of Spin
+            // have wasmtime built with, and machine code depends on it: an artefact made in one has to fit the other.
             // Nor does a call then pay for tasks that it does not have.
             .concurrency_support(false)
             .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(8));
