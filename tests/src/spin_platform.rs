@@ -1,10 +1,10 @@
 //! A platform that does with an application of one component what `spin up` of Spin 4.1 does: it reads `spin.toml`,
-//! composes the component with its dependencies, gives it WASI 0.2 and 0.3 and Spin's key-value store and variables, and
-//! lets instances come and go with the requests.
+//! composes the component with its dependencies, gives it WASI 0.2 and 0.3 and Spin's key-value store and variables,
+//! and lets instances come and go with the requests.
 //!
-//! Both Spin and this use the handler of `wasmtime-wasi-http`, so which instance takes a request and what keeps it alive is
-//! decided by the same code. What is not offered (other triggers, several components, outbound HTTP, files, further
-//! stores) is refused when an application is read.
+//! Both Spin and this use the handler of `wasmtime-wasi-http`, so which instance takes a request and what keeps it
+//! alive is decided by the same code. What is not offered (other triggers, several components, outbound HTTP, files,
+//! further stores) is refused when an application is read.
 
 mod composition;
 mod front;
@@ -58,7 +58,7 @@ pub struct Settings {
 pub struct Addresses {
     /// The application.
     pub listening: SocketAddr,
-    /// `GET /stats`: what was counted; `POST /evict`: drops all instances at once, as a platform does that scales to zero.
+    /// `GET /stats`: what was counted; `POST /evict`: drops all instances at once, as scaling to zero does.
     pub control: SocketAddr,
 }
 

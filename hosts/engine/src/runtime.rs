@@ -105,6 +105,10 @@ impl Limits {
             .memory_may_move(false)
             .guard_before_linear_memory(false)
             .epoch_interruption(true)
+            // The replica has no asynchronous functions. Off it is in a build without the feature that the tests of Spin
+            // have wasmtime built with, and machine code depends on it: an artefact made in one has to fit the other.
+            // Nor does a call then pay for tasks that it does not have.
+            .concurrency_support(false)
             .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(8));
         config
     }
@@ -277,5 +281,17 @@ impl Runtime {
     pub fn instantiate(&self, world: impl World + 'static) -> Result<Instance, Lost> {
         self.shared.ticker.check();
         Instance::new(&self.shared.engine, &self.shared.pre, self.shared.limits, Box::new(world))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In a build of all hosts together wasmtime has concurrency, which the function's own build has not.
+    #[test]
+    fn machine_code_fits_builds_without_concurrency() {
+        let engine = Limits::default().engine().expect("there is room");
+        assert!(!engine.get_concurrency_support());
     }
 }

@@ -12,8 +12,9 @@ use serde_json::json;
 
 /// A Spin application on this machine, as by `spin up`: instances come with requests and go when they are idle
 ///
-/// The first line that it prints is JSON: where the application is (`listening`), and where to ask what was counted (`GET
-/// /stats`) and to drop all instances (`POST /evict`): `control`. What the component writes is on stderr. Ctrl-C ends it.
+/// The first line that it prints is JSON: `listening`, where the application is, and `control`, where to ask what was
+/// counted (GET /stats) and to drop all instances (POST /evict). What the component writes is on stderr.
+/// Ctrl-C ends it.
 #[derive(Debug, Parser)]
 #[command(name = "spin-platform", max_term_width = 100)]
 struct Arguments {

@@ -11,10 +11,10 @@ use wac_graph::{CompositionGraph, EncodeOptions};
 /// interface (`package:name/interface`, likewise), the component that has it.
 ///
 /// # Errors
-/// What Spin refuses as well: bytes are no component, a name matches no import, two match one, a dependency lacks what is
-/// imported or has it otherwise, or two names are of one package. Spin registers a dependency by its package alone, so it
-/// takes one name a package, and each has an instance of its own: for several interfaces of one component, name the
-/// package.
+/// What Spin refuses as well: bytes are no component, a name matches no import, two match one, a dependency lacks what
+/// is imported or has it otherwise, or two names are of one package. Spin registers a dependency by its package alone,
+/// so it takes one name a package, and each has an instance of its own: for several interfaces of one component, name
+/// the package.
 pub fn compose(component: Vec<u8>, dependencies: &BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>> {
     if dependencies.is_empty() {
         return Ok(component);

@@ -1,24 +1,27 @@
 //! The platform over HTTP: the application at one address, what the tests ask of the platform at another.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
+use std::task::{Context, Poll};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::uri::{Authority, Scheme};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http_body_util::BodyExt;
+use hyper::body::{Frame, SizeHint};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use wasmtime_wasi_http::handler::ProxyHandler;
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use super::life::{Instances, Lease};
+use super::life::{Answering, Instances, Lease};
 use super::manifest::Route;
 use super::shelf::Shelf;
 use super::tally::Tally;
@@ -83,13 +86,37 @@ async fn instance_answers(served: &Served, mut request: Request) -> Result<Respo
     let lease = Lease::default();
     let answer = served.handler.handle(Arc::clone(&lease), request).await;
     let answer = answer.map_err(|error| anyhow::anyhow!("{error:#}"))?;
-    // The lease ends with the body: when it was sent, or when the client left.
-    Ok(answer.map(|body| {
-        Body::new(body.map_frame(move |frame| {
-            let _kept: &Mutex<_> = &lease;
-            frame
-        }))
-    }))
+    let taken = lease.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let answering = taken.context("no instance took the request")?;
+    Ok(answer.map(|body| Body::new(Sent { body, answering })))
+}
+
+/// The body of an answer. It ends when it was sent, or when the client left.
+struct Sent {
+    body: WasiBody,
+    answering: Answering,
+}
+
+impl HttpBody for Sent {
+    type Data = Bytes;
+    type Error = Error;
+
+    /// An end for want of an instance is none: the client must not take a part for the whole.
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(frame, Poll::Ready(None)) && self.answering.is_broken() {
+            return Poll::Ready(Some(Err(Error::InternalError(Some("the instance is gone".to_owned())))));
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// The address of a request with scheme and host, as Spin hands it on.

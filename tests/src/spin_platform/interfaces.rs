@@ -139,8 +139,8 @@ impl<T: Send> key_value::HostStoreWithStore<T> for HasOffered {
     ) -> Result<Result<Resource<OpenStore>, key_value::Error>> {
         accessor.with(|mut access| {
             let view = access.get();
-            // Labels that the application does not have are refused when it starts, so none of those that it may open is
-            // `no-such-store`.
+            // Labels that the application does not have are refused when it starts, so none of those that it may open
+            // is `no-such-store`.
             if !view.offered.labels.contains(&label) {
                 return Ok(Err(key_value::Error::AccessDenied));
             }

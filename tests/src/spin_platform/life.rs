@@ -74,8 +74,8 @@ impl Instances {
         self.live.borrow().len()
     }
 
-    /// Drops all that there are, in the midst of whatever they do, and returns how many once they are gone. Requests that
-    /// they have not answered fail, answers that they stream break off.
+    /// Drops all that there are, in the midst of whatever they do, and returns how many once they are gone. Requests
+    /// that they have not answered fail, answers that they stream break off.
     pub async fn evict(&self) -> usize {
         let meant = self.live.borrow().clone();
         self.evictions.send_modify(|number| *number += 1);
@@ -129,8 +129,12 @@ impl HandlerState for Instances {
 #[derive(Debug)]
 struct Answers {
     open: Mutex<Open>,
-    /// The platform has ended the instance; it did not fail.
-    dropped: AtomicBool,
+    /// The instance was dropped because it was idle; it did not fail.
+    was_idle: AtomicBool,
+    /// The instance was dropped because all were.
+    was_evicted: AtomicBool,
+    /// The instance is gone, and was not idle.
+    broken: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -143,7 +147,12 @@ struct Open {
 impl Default for Answers {
     fn default() -> Self {
         let open = Open { number: 0, since: Instant::now() };
-        Self { open: Mutex::new(open), dropped: AtomicBool::new(false) }
+        Self {
+            open: Mutex::new(open),
+            was_idle: AtomicBool::new(false),
+            was_evicted: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
+        }
     }
 }
 
@@ -156,6 +165,11 @@ impl Answering {
         answers.open.lock().unwrap().number += 1;
         Self(Arc::clone(answers))
     }
+
+    /// Whether the instance failed or was evicted, so that what it had not sent is missing.
+    pub fn is_broken(&self) -> bool {
+        self.0.broken.load(Ordering::Acquire)
+    }
 }
 
 impl Drop for Answering {
@@ -165,7 +179,7 @@ impl Drop for Answering {
     }
 }
 
-/// Goes with a request to the instance that takes it, which leaves there what is to be kept as long as the answer is sent.
+/// Goes with a request to the instance that takes it, which leaves there what is to be kept while the answer is sent.
 pub type Lease = Arc<Mutex<Option<Answering>>>;
 
 /// Tells when an instance is to be dropped.
@@ -194,19 +208,20 @@ impl Expiration {
 
 impl WorkerExpiration for Expiration {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>, status: WorkerStatus, start: Instant) -> Poll<()> {
-        let mut ready = self.evicted.as_mut().poll(cx).is_ready();
-        if !ready && let Some(since) = self.idle_since(status, start) {
-            let until = tokio::time::Instant::from_std(since + self.keeping.idle);
-            if until != self.sleep.deadline() {
-                self.sleep.as_mut().reset(until);
-            }
-            ready = self.sleep.as_mut().poll(cx).is_ready();
+        if self.evicted.as_mut().poll(cx).is_ready() {
+            self.answers.was_evicted.store(true, Ordering::Relaxed);
+            return Poll::Ready(());
         }
-        if !ready {
-            return Poll::Pending;
+        let Some(since) = self.idle_since(status, start) else { return Poll::Pending };
+        let until = tokio::time::Instant::from_std(since + self.keeping.idle);
+        if until != self.sleep.deadline() {
+            self.sleep.as_mut().reset(until);
         }
-        self.answers.dropped.store(true, Ordering::Relaxed);
-        Poll::Ready(())
+        let ended = self.sleep.as_mut().poll(cx);
+        if ended.is_ready() {
+            self.answers.was_idle.store(true, Ordering::Relaxed);
+        }
+        ended
     }
 }
 
@@ -246,8 +261,14 @@ impl WorkerState for Life {
     }
 
     fn drop(&self, store: Store<Guest>, result: Result<(), wasmtime::Error>) {
+        let was_idle = self.answers.was_idle.load(Ordering::Relaxed);
+        let was_evicted = self.answers.was_evicted.load(Ordering::Relaxed);
+        // Before the store is dropped, since answers end with it.
+        let is_broken = was_evicted || (result.is_err() && !was_idle);
+        self.answers.broken.store(is_broken, Ordering::Release);
         if let Err(error) = result
-            && !self.answers.dropped.load(Ordering::Relaxed)
+            && !was_evicted
+            && !was_idle
         {
             eprintln!("instance {} failed: {error:?}", self.id);
         }

@@ -155,8 +155,8 @@ fn unless_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// The name of a key's file: letters, digits, `-` and `_` as they are, other bytes as `%` and two hex digits, so that no
-/// two keys have one name, and `.` before all, so that the empty key has one as well.
+/// The name of a key's file: letters, digits, `-` and `_` as they are, other bytes as `%` and two hex digits, so that
+/// no two keys have one name, and `.` before all, so that the empty key has one as well.
 fn file_name(key: &str) -> io::Result<String> {
     let mut name = String::from(".");
     for byte in key.bytes() {

@@ -44,8 +44,8 @@ impl Variables {
     }
 }
 
-/// Whether Spin takes this for the name of a variable: lower-case letters, digits and single underscores, a letter first
-/// and no underscore last.
+/// Whether Spin takes this for the name of a variable: lower-case letters, digits and single underscores, a letter
+/// first and no underscore last.
 ///
 /// # Errors
 /// It does not, and why.

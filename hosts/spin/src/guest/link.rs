@@ -99,11 +99,7 @@ impl Host {
         let opening = Opening {
             address: address.clone(),
             names: replica.names.clone(),
-            bounds: Bounds {
-                inbox_bytes: settings.inbox_bytes,
-                log_bytes: settings.log_bytes,
-                ..Bounds::default()
-            },
+            bounds: Bounds { inbox_bytes: settings.inbox_bytes, log_bytes: settings.log_bytes, ..Bounds::default() },
             name: replica.name.clone(),
             inbox_expires_ms: settings.retention_ms.min(INBOX_MS),
             retention_ms: settings.retention_ms,
