@@ -7,6 +7,8 @@ use crate::component::Component;
 use crate::lambda::{Architecture, Packager};
 use crate::program::cargo_on_hosts;
 use crate::rabbitmq::RabbitMq;
+use crate::spin::Application;
+use crate::toolchain::Toolchain;
 use crate::workspace::Workspace;
 
 /// The bench that needs a broker. The names of its cases begin with its own.
@@ -14,10 +16,12 @@ const OVER_BROKER: &str = "dissemination";
 /// The bench of the packaged function, which needs a broker and the zip. The names of its cases begin with its own.
 /// Making the zip and counting takes a quarter of an hour, so it is run only where it is asked for.
 const LAMBDA: &str = "lambda";
+/// The bench of the application for Spin, which needs a broker and that. As with the one before.
+const SPIN: &str = "spin";
 /// The other one.
 const OPERATIONS: &str = "operations";
 /// All of them.
-const BENCHES: [&str; 3] = [OPERATIONS, OVER_BROKER, LAMBDA];
+const BENCHES: [&str; 4] = [OPERATIONS, OVER_BROKER, LAMBDA, SPIN];
 /// Tells the bench of the function where the zip is.
 const ZIP_VARIABLE: &str = "DAYFLY_BENCH_ZIP";
 
@@ -38,8 +42,8 @@ impl Choice {
         if self.json && bench == OPERATIONS {
             return false;
         }
-        let Some(filter) = &self.filter else { return bench != LAMBDA };
-        let named = [OVER_BROKER, LAMBDA].into_iter().find(|name| filter.starts_with(name));
+        let Some(filter) = &self.filter else { return bench != LAMBDA && bench != SPIN };
+        let named = [OVER_BROKER, LAMBDA, SPIN].into_iter().find(|name| filter.starts_with(name));
         bench == named.unwrap_or(OPERATIONS)
     }
 
@@ -54,7 +58,7 @@ impl Choice {
 ///
 /// # Errors
 /// One failed, or there is no RabbitMQ or no zip for the one that needs it.
-pub fn run(workspace: &Workspace, component: &Component, choice: &Choice) -> Result<()> {
+pub fn run(workspace: &Workspace, toolchain: &Toolchain, component: &Component, choice: &Choice) -> Result<()> {
     for bench in BENCHES.into_iter().filter(|bench| choice.takes(bench)) {
         let mut cargo = cargo_on_hosts(workspace, component, "bench");
         cargo.args(["--bench", bench, "--"]).args(choice.arguments());
@@ -64,6 +68,11 @@ pub fn run(workspace: &Workspace, component: &Component, choice: &Choice) -> Res
             let package = packager.package(&program, Architecture::X86_64)?;
             packager.announce_to(&package, &mut cargo)?;
             cargo.env(ZIP_VARIABLE, &package.zip);
+        }
+        if bench == SPIN {
+            // The platform is a program beside the bench.
+            command::run(cargo_on_hosts(workspace, component, "build").args(["--release", "--bin", "spin-platform"]))?;
+            Application::package_all(workspace, toolchain, component)?[0].announce_to(&mut cargo);
         }
         // It is ended when it is dropped, also if the bench fails.
         let _rabbitmq = match bench != OPERATIONS {
@@ -81,7 +90,7 @@ pub fn run(workspace: &Workspace, component: &Component, choice: &Choice) -> Res
 
 #[cfg(test)]
 mod tests {
-    use super::{BENCHES, Choice, LAMBDA, OPERATIONS, OVER_BROKER};
+    use super::{BENCHES, Choice, LAMBDA, OPERATIONS, OVER_BROKER, SPIN};
 
     fn taken(choice: &Choice) -> Vec<&'static str> {
         BENCHES.into_iter().filter(|bench| choice.takes(bench)).collect()
@@ -95,6 +104,7 @@ mod tests {
         assert_eq!(taken(&of("dissemination/direct/8")), [OVER_BROKER]);
         assert_eq!(taken(&of("add/component")), [OPERATIONS]);
         assert_eq!(taken(&of("lambda/hour/quiet")), [LAMBDA]);
+        assert_eq!(taken(&of("spin/cold")), [SPIN]);
     }
 
     #[test]

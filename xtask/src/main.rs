@@ -98,11 +98,13 @@ enum Task {
         port: u16,
     },
     /// Run the benchmarks: of operations, natively and through the component, of dissemination over RabbitMQ, and of the
-    /// packaged function for Lambda: its start, its memory, and what an hour costs.
+    /// packaged function for Lambda (its start, its memory, and what an hour costs), and of the packaged application for
+    /// Spin (requests to new and to running instances, and what a write stores).
     Bench {
         /// Only benchmarks whose name contains this. Those over a RabbitMQ, which is started for them, are run if it
-        /// begins with "dissemination", as in `dissemination/direct/8`, or with "lambda", as in `lambda/start`; the others
-        /// if it does not; all but those of "lambda", which take a quarter of an hour, without it.
+        /// begins with "dissemination", as in `dissemination/direct/8`, with "lambda", as in `lambda/start`, or with "spin",
+        /// as in `spin/cold/1MB`; the others if it does not; all but those of "lambda", which take a quarter of an hour, and
+        /// of "spin" without it.
         #[arg(verbatim_doc_comment)]
         filter: Option<String>,
         /// Measure less, in less time.
@@ -170,7 +172,9 @@ fn run(Arguments { toolchain, task }: Arguments) -> Result<ExitCode> {
         Task::Mutations { filter } => mutations::check(&workspace, filter.as_deref())?,
         Task::Rabbitmq { port } => RabbitMq::run_in_foreground(&workspace, port)?,
         Task::Bench { filter, quick, json } => {
-            bench::run(&workspace, &build_component()?, &bench::Choice { filter, quick, json })?;
+            let toolchain = Toolchain::find(&workspace, toolchain)?;
+            let component = Component::build(&workspace, &toolchain)?;
+            bench::run(&workspace, &toolchain, &component, &bench::Choice { filter, quick, json })?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -55,6 +55,8 @@ pub struct State {
     pub idle_since_ms: u64,
     /// Until when the replica has announced to be awake.
     pub awake_until_ms: Option<u64>,
+    /// That was announced without a link: nobody has heard of it.
+    pub is_unannounced: bool,
     /// Until when requests asked it to linger.
     pub lingers_until_ms: u64,
     /// How long it took to be complete.
@@ -121,7 +123,8 @@ impl Host {
         }
         let replica = self.replica();
         // Else what the others have might be missed. Who is not complete by then answers from what it has, and says so.
-        self.until_within(replica.settings.fill_ms, |state| state.is_complete).await;
+        let fill_ms = (replica.started_ms + replica.settings.fill_ms).saturating_sub(now_ms());
+        self.until_within(fill_ms, |state| state.is_complete).await;
         let mut response = api::invoke(request);
         let after = response.after;
         if let Some(id) = after {

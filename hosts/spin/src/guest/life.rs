@@ -83,15 +83,21 @@ impl Host {
         if self.state.borrow().replica.is_none() {
             self.start().await?;
         }
-        self.renew_if_anew().await;
-        let is_away = {
-            let state = self.state.borrow();
-            state.link.as_ref().is_none_or(|link| !link.is_ready) && state.retry_at_ms <= now_ms()
-        };
-        if is_away && let Err(NoLink::Refused(reason)) = self.reach_broker().await {
-            return Err(no_replica(&reason));
+        loop {
+            self.renew_if_anew().await;
+            let is_away = {
+                let state = self.state.borrow();
+                state.link.as_ref().is_none_or(|link| !link.is_ready) && state.retry_at_ms <= now_ms()
+            };
+            if is_away && let Err(NoLink::Refused(reason)) = self.reach_broker().await {
+                return Err(no_replica(&reason));
+            }
+            self.stay_awake();
+            // The first call after a long stop may find that it has to.
+            if !self.state.borrow().is_anew {
+                break;
+            }
         }
-        self.stay_awake();
         if !std::mem::replace(&mut self.state.borrow_mut().is_tended, true) {
             spawn(tend(Tending(Rc::clone(self))));
         }
@@ -172,7 +178,10 @@ impl Host {
             return;
         }
         let effects = lifecycle::wake(wanted_ms);
-        self.state.borrow_mut().awake_until_ms = Some(wanted_ms);
+        let mut state = self.state.borrow_mut();
+        state.awake_until_ms = Some(wanted_ms);
+        state.is_unannounced = state.link.as_ref().is_none_or(|link| !link.is_ready);
+        drop(state);
         self.carry_out(effects);
     }
 

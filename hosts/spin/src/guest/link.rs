@@ -6,6 +6,7 @@ use std::rc::Rc;
 use dayfly_amqp::{Birth, Bounds};
 use spin_sdk::wit_bindgen::{StreamResult, StreamWriter, spawn};
 
+use super::bindings::dayfly::replica::lifecycle;
 use super::bindings::dayfly::replica::outbox::Verdict;
 use super::clock::{now_ms, pause, random, within};
 use super::host::{Host, State};
@@ -136,6 +137,14 @@ impl Host {
         // What was under way over the former link, or had none, may or may not have arrived.
         let stale = std::mem::take(&mut self.state.borrow_mut().unsettled);
         self.settle(&stale.into_iter().map(|id| (id, Verdict::Failed)).collect::<Vec<_>>());
+        let unannounced = {
+            let mut state = self.state.borrow_mut();
+            let is_unannounced = std::mem::take(&mut state.is_unannounced);
+            state.awake_until_ms.filter(|_| is_unannounced)
+        };
+        if let Some(until_ms) = unannounced {
+            self.carry_out(lifecycle::wake(until_ms));
+        }
         Ok(())
     }
 
@@ -320,17 +329,23 @@ struct Reading {
     number: u64,
 }
 
+impl Reading {
+    fn is_of_present_link(&self) -> bool {
+        self.host.state.borrow().link.as_ref().is_some_and(|link| link.number == self.number)
+    }
+}
+
 impl Drop for Reading {
     fn drop(&mut self) {
-        let mut state = self.host.state.borrow_mut();
-        if state.link.as_ref().is_some_and(|link| link.number == self.number) {
-            state.forget_link();
+        if self.is_of_present_link() {
+            self.host.state.borrow_mut().forget_link();
         }
     }
 }
 
 async fn read(reading: Reading, mut reader: Reader) {
-    loop {
+    // Until the link is another, or none: also a broker that does not close the socket is not read from then.
+    while reading.is_of_present_link() {
         let (read, bytes) = reader.bytes.read(Vec::with_capacity(READ_BYTES)).await;
         {
             let mut state = reading.host.state.borrow_mut();
@@ -342,8 +357,5 @@ async fn read(reading: Reading, mut reader: Reader) {
         }
         reading.host.hear();
         reading.host.flush().await;
-        if read != StreamResult::Complete(bytes.len()) {
-            return;
-        }
     }
 }

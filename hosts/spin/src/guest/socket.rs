@@ -48,11 +48,22 @@ async fn connect_to(address: IpAddr, port: u16) -> Result<(Reader, StreamWriter<
         }
     };
     let socket = TcpSocket::create(family)?;
+    // A broker that vanished ends the read that waits for it, and so the task that an instance may be kept alive for.
+    // Where the platform cannot, heartbeats find it out.
+    let _ = keep_alive(&socket);
     socket.connect(address).await?;
     let (writer, outgoing) = wit_stream::new();
     let sent = socket.send(outgoing);
     let (bytes, ended) = socket.receive();
     Ok((Reader { bytes, _ended: ended, _sent: sent, _socket: socket }, writer))
+}
+
+fn keep_alive(socket: &TcpSocket) -> Result<(), ErrorCode> {
+    const SECOND_NS: u64 = 1_000_000_000;
+    socket.set_keep_alive_idle_time(20 * SECOND_NS)?;
+    socket.set_keep_alive_interval(5 * SECOND_NS)?;
+    socket.set_keep_alive_count(3)?;
+    socket.set_keep_alive_enabled(true)
 }
 
 async fn addresses(host: &str) -> Result<Vec<IpAddr>, String> {
