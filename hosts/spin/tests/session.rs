@@ -1,5 +1,5 @@
-//! The session on a real RabbitMQ, over a plain socket: each route, outcome and refusal. `cargo xtask test` runs one and
-//! tells where it is; without it these tests fail, and say so.
+//! The session on a real RabbitMQ, over a plain socket: each route, outcome and refusal. `cargo xtask test` runs one
+//! and tells where it is; without it these tests fail, and say so.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};

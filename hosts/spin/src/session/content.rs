@@ -5,8 +5,8 @@ use amq_protocol::protocol::basic::Deliver;
 use super::header::Header;
 use super::reader::Fault;
 
-/// Larger bodies come as empty ones, which the component counts among the broken: no frame of Dayfly is as large, and what
-/// others publish into its queues must not fill the guest's memory.
+/// Larger bodies come as empty ones, which the component counts among the broken: no frame of Dayfly is as large, and
+/// what others publish into its queues must not fill the guest's memory.
 pub(super) const BODY_BYTES_MAX: u64 = 2 << 20;
 
 /// A message on its way.

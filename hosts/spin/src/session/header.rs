@@ -60,8 +60,8 @@ enum Property {
 }
 
 impl Header {
-    /// None if there is no size. Properties that are broken are taken for absent: whoever published them does not end our
-    /// connection by it.
+    /// None if there is no size. Properties that are broken are taken for absent: whoever published them does not end
+    /// our connection by it.
     pub(super) fn read(payload: &[u8]) -> Option<Self> {
         let mut fields = Fields(payload);
         // Class and weight.

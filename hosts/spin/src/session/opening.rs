@@ -6,11 +6,12 @@ use amq_protocol::protocol::{AMQPClass, basic, channel, confirm, connection, exc
 use amq_protocol::types::{AMQPValue, FieldTable};
 use dayfly_amqp::{PREFETCH, Queue, Refusal, TAKE_OVER_MAX};
 
+use super::dispatch::UNASKED;
 use super::header::Start;
 use super::reader::Fault;
 use super::request::{COMBINER_TAG, INBOX_TAG, Request};
 use super::writer::table;
-use super::{CHANNELS, CONNECTION, CONSUME, Event, FRAME_BYTES_MAX, PUBLISH, Session, UNASKED};
+use super::{CHANNELS, CONNECTION, CONSUME, Event, FRAME_BYTES_MAX, PUBLISH, Session};
 
 /// How far a session is. Times are on the host's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
