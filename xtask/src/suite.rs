@@ -21,7 +21,7 @@ use crate::workspace::Workspace;
 const BLESS_VARIABLE: &str = "DAYFLY_BLESS";
 
 /// The packages that are tested natively, without wasmtime: in the profile with overflow checks and debug assertions.
-const NATIVELY_TESTED: [&str; 3] = ["dayfly-core", "dayfly-amqp", "dayfly-spin"];
+const NATIVELY_TESTED: [&str; 2] = ["dayfly-core", "dayfly-amqp"];
 
 /// A run of the suite.
 pub struct Suite<'a> {
@@ -117,6 +117,11 @@ impl<'a> Suite<'a> {
         })?;
         // It is ended when it is dropped, also if the tests fail.
         let rabbitmq = self.step("start of RabbitMQ", |_| RabbitMq::start_for_tests(workspace))?;
+        self.step("tests of the guest's own parts", |suite| {
+            let mut test = workspace.cargo();
+            rabbitmq.announce_to(&mut test);
+            suite.tests(test.args(["test", "--no-fail-fast", "--package", "dayfly-spin"]))
+        })?;
         self.step("tests of engine, program and scenarios", |suite| {
             let mut test = on_hosts("test");
             rabbitmq.announce_to(&mut test);

@@ -1,5 +1,7 @@
 //! What went wrong, told so that one knows what to do. No text here holds a password: those of the broker do not.
 
+use std::fmt;
+
 /// Why something did not work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -82,6 +84,15 @@ impl Hints {
             "{address} closed the connection in the handshake ({said}); if it is a port for TLS, {}",
             self.perhaps_tls
         ))
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(reason) => write!(f, "the broker refused: {reason}"),
+            Self::Unreachable(reason) => write!(f, "the broker cannot be reached: {reason}"),
+        }
     }
 }
 

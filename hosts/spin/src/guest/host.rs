@@ -4,12 +4,12 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use dayfly_amqp::{Combining, Names};
+use dayfly_amqp::{Combining, Names, Refusal};
 
 use super::answer::{Answer, refusal};
 use super::bindings::dayfly::replica::api;
 use super::clock::{now_ms, pause};
-use super::link::{Link, NoLink};
+use super::link::Link;
 use super::values::SpinValues;
 use super::writes::{Outcome, Writes};
 use crate::session::Address;
@@ -78,7 +78,7 @@ pub struct State {
     /// How many links there were.
     pub links: u64,
     /// Why the last link ended.
-    pub trouble: Option<NoLink>,
+    pub trouble: Option<Refusal>,
     /// When to try the broker again.
     pub retry_at_ms: u64,
     pub retry_pause_ms: u64,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use dayfly_amqp::Names;
+use dayfly_amqp::{Names, Refusal};
 use spin_sdk::wasip3::cli::stderr::write_via_stream;
 use spin_sdk::wasip3::wit_stream;
 use spin_sdk::wit_bindgen::spawn;
@@ -14,7 +14,6 @@ use super::bindings::dayfly::replica::checkpoint;
 use super::bindings::dayfly::replica::lifecycle::{self, Config};
 use super::clock::{now_ms, pause, random};
 use super::host::{Host, Replica};
-use super::link::NoLink;
 use super::values::SpinValues;
 use crate::session::Address;
 use crate::settings::Settings;
@@ -89,8 +88,8 @@ impl Host {
                 let state = self.state.borrow();
                 state.link.as_ref().is_none_or(|link| !link.is_ready) && state.retry_at_ms <= now_ms()
             };
-            if is_away && let Err(NoLink::Refused(reason)) = self.reach_broker().await {
-                return Err(no_replica(&reason));
+            if is_away && let Err(refused @ Refusal::Refused(_)) = self.reach_broker().await {
+                return Err(no_replica(&refused.to_string()));
             }
             self.stay_awake();
             // The first call after a long stop may find that it has to.
@@ -119,8 +118,8 @@ impl Host {
 
         let servers = match self.reach_broker().await {
             Ok(()) => self.state.borrow().link.as_ref().map(|link| link.servers),
-            Err(NoLink::Unreachable(_)) => None,
-            Err(NoLink::Refused(reason)) => return Err(no_replica(&reason)),
+            Err(Refusal::Unreachable(_)) => None,
+            Err(refused @ Refusal::Refused(_)) => return Err(no_replica(&refused.to_string())),
         };
         let replica = self.replica();
         // After the inbox is there: what is written from then on comes by it, and what was written before is stored.

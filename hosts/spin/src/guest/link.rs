@@ -1,9 +1,8 @@
 //! The one connection of an instance to the broker.
 
-use std::fmt;
 use std::rc::Rc;
 
-use dayfly_amqp::{Birth, Bounds};
+use dayfly_amqp::{Birth, Bounds, Refusal};
 use spin_sdk::wit_bindgen::{StreamResult, StreamWriter, spawn};
 
 use super::bindings::dayfly::replica::lifecycle;
@@ -39,27 +38,9 @@ pub struct Link {
     pub servers: u32,
 }
 
-/// Why there is no link.
-#[derive(Clone, Debug)]
-pub enum NoLink {
-    /// The broker is away. Attempts go on.
-    Unreachable(String),
-    /// It would not help to try again before something is mended.
-    Refused(String),
-}
-
-impl fmt::Display for NoLink {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreachable(text) => write!(f, "the broker cannot be reached: {text}"),
-            Self::Refused(text) => write!(f, "the broker refused: {text}"),
-        }
-    }
-}
-
 impl Host {
     /// Connects, unless there is a link, or another task is about to make one: then that is waited for.
-    pub async fn reach_broker(self: &Rc<Self>) -> Result<(), NoLink> {
+    pub async fn reach_broker(self: &Rc<Self>) -> Result<(), Refusal> {
         if self.state.borrow().is_connecting {
             self.until(|state| !state.is_connecting).await;
         }
@@ -88,15 +69,13 @@ impl Host {
         connected
     }
 
-    async fn connect(self: &Rc<Self>) -> Result<(), NoLink> {
+    async fn connect(self: &Rc<Self>) -> Result<(), Refusal> {
         let replica = self.replica();
         let (address, settings) = (&replica.address, &replica.settings);
-        let connecting = socket::connect(&address.host, address.port);
-        let Some(connected) = within(CONNECT_MS, connecting).await else {
-            let text = format!("{}:{} does not answer within {CONNECT_MS} ms", address.host, address.port);
-            return Err(NoLink::Unreachable(text));
+        let Some(connected) = within(CONNECT_MS, socket::connect(address)).await else {
+            return Err(Refusal::too_slow(&address.to_string(), CONNECT_MS.into()));
         };
-        let (reader, writer) = connected.map_err(NoLink::Unreachable)?;
+        let (reader, writer) = connected?;
         let opening = Opening {
             address: address.clone(),
             names: replica.names.clone(),
@@ -125,7 +104,7 @@ impl Host {
                     Some(link) if link.is_ready => break,
                     Some(link) => link.session.tick(now_ms()),
                     None => {
-                        let closed = || NoLink::Unreachable("the broker closed the connection".to_owned());
+                        let closed = || Refusal::Unreachable("the broker closed the connection".to_owned());
                         return Err(state.trouble.clone().unwrap_or_else(closed));
                     }
                 }
@@ -229,10 +208,10 @@ impl Host {
                     None
                 }
                 Some(Event::Closed) => Some(None),
-                Some(Event::Broken(text)) => Some(Some(NoLink::Unreachable(text))),
-                Some(Event::Refused(text)) => Some(Some(NoLink::Refused(text))),
+                Some(Event::Broken(text)) => Some(Some(Refusal::Unreachable(text))),
+                Some(Event::Refused(text)) => Some(Some(Refusal::Refused(text))),
                 Some(Event::TakenOver) => {
-                    Some(Some(NoLink::Refused("another replica of the same name took the inbox".to_owned())))
+                    Some(Some(Refusal::Refused("another replica of the same name took the inbox".to_owned())))
                 }
             };
             if let Some(trouble) = ended {

@@ -2,12 +2,15 @@
 
 use std::net::IpAddr;
 
+use dayfly_amqp::Refusal;
 use spin_sdk::wasip3::sockets::ip_name_lookup::resolve_addresses;
 use spin_sdk::wasip3::sockets::types::{
     ErrorCode, IpAddress, IpAddressFamily, IpSocketAddress, Ipv4SocketAddress, Ipv6SocketAddress, TcpSocket,
 };
 use spin_sdk::wasip3::wit_stream;
 use spin_sdk::wit_bindgen::{FutureReader, StreamReader, StreamWriter};
+
+use crate::session::{Address, outbound_denied};
 
 /// The half that is read. It keeps the socket.
 pub struct Reader {
@@ -20,13 +23,15 @@ pub struct Reader {
 /// Connects to a host, which is an address or a name.
 ///
 /// # Errors
-/// For people, naming the setting that would help.
-pub async fn connect(host: &str, port: u16) -> Result<(Reader, StreamWriter<u8>), String> {
-    let mut failed = format!("the name {host} has no address");
-    for address in addresses(host).await? {
-        match connect_to(address, port).await {
+/// Names what would help.
+pub async fn connect(to: &Address) -> Result<(Reader, StreamWriter<u8>), Refusal> {
+    let mut failed = Refusal::Unreachable(format!("the broker's name {} has no address", to.host));
+    for address in addresses(&to.host).await? {
+        match connect_to(address, to.port).await {
             Ok(connected) => return Ok(connected),
-            Err(error) => failed = told(&error, host, port),
+            Err(ErrorCode::AccessDenied) => failed = outbound_denied(to),
+            Err(ErrorCode::ConnectionRefused) => failed = Refusal::nothing_listens(&to.to_string()),
+            Err(error) => failed = Refusal::Unreachable(format!("connecting to {to}: {error:?}")),
         }
     }
     Err(failed)
@@ -66,28 +71,16 @@ fn keep_alive(socket: &TcpSocket) -> Result<(), ErrorCode> {
     socket.set_keep_alive_enabled(true)
 }
 
-async fn addresses(host: &str) -> Result<Vec<IpAddr>, String> {
+async fn addresses(host: &str) -> Result<Vec<IpAddr>, Refusal> {
     if let Ok(address) = host.trim_matches(['[', ']']).parse() {
         return Ok(vec![address]);
     }
     let found = resolve_addresses(host.to_owned()).await;
-    let found = found.map_err(|error| format!("the broker's name {host} cannot be resolved ({error:?})"))?;
+    let unknown = |error| Refusal::Unreachable(format!("the broker's name {host} cannot be resolved ({error:?})"));
+    let found = found.map_err(unknown)?;
     let address = |address| match address {
         IpAddress::Ipv4((a, b, c, d)) => IpAddr::from([a, b, c, d]),
         IpAddress::Ipv6((a, b, c, d, e, f, g, h)) => IpAddr::from([a, b, c, d, e, f, g, h]),
     };
     Ok(found.into_iter().map(address).collect())
-}
-
-fn told(error: &ErrorCode, host: &str, port: u16) -> String {
-    match error {
-        ErrorCode::AccessDenied => format!(
-            "Spin does not let the application connect to {host}:{port}; spin.toml has to permit the address, as in \
-             allowed_outbound_hosts = [\"tcp://ADDRESS:{port}\"], which is the variable broker_address"
-        ),
-        ErrorCode::ConnectionRefused => {
-            format!("nothing listens at {host}:{port}; check the variable broker, and that the broker runs")
-        }
-        error => format!("connecting to {host}:{port}: {error:?}"),
-    }
 }

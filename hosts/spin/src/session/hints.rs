@@ -15,7 +15,7 @@ pub const HINTS: Hints = Hints {
 /// Spin did not let the guest connect there.
 pub fn outbound_denied(address: &Address) -> Refusal {
     Refusal::Refused(format!(
-        "Spin does not let this component connect to {address}; add \"tcp://{address}\" to its `allowed_outbound_hosts` \
-         in spin.toml, with the address as it stands in the variable `broker`"
+        "Spin does not let this component connect to {address}; permit the address (IP:PORT) by the variable \
+         `broker_address`, which spin.toml has in `allowed_outbound_hosts`"
     ))
 }
