@@ -156,9 +156,9 @@ fn unless_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 }
 
 /// The name of a key's file: letters, digits, `-` and `_` as they are, other bytes as `%` and two hex digits, so that
-/// no two keys have one name, and `.` before all, so that the empty key has one as well.
+/// no two keys have one name, and `=` before all, so that the empty key has one as well.
 fn file_name(key: &str) -> io::Result<String> {
-    let mut name = String::from(".");
+    let mut name = String::from("=");
     for byte in key.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => name.push(char::from(byte)),
@@ -172,7 +172,7 @@ fn file_name(key: &str) -> io::Result<String> {
 /// The key whose file has this name.
 fn key_of(name: &str) -> Option<String> {
     let mut bytes = Vec::new();
-    let mut rest = name.strip_prefix('.')?.as_bytes();
+    let mut rest = name.strip_prefix('=')?.as_bytes();
     while let [first, others @ ..] = rest {
         rest = others;
         if *first != b'%' {
