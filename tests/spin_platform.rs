@@ -177,6 +177,7 @@ impl Application {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             variables: Default::default(),
             state: None,
+            compiled: None,
             keeping,
         };
         Ok(Self { at: tokio().block_on(start(&settings))?, folder })

@@ -276,7 +276,8 @@ fn ours() -> Result<Command> {
     let file = folders.find_map(|folder| Some(folder.join("spin-platform")).filter(|file| file.is_file()));
     let file = file.context("no program `spin-platform` beside this test: run the tests by `cargo xtask test`")?;
     let mut command = Command::new(file);
-    command.arg("--from").arg(package()?);
+    let package = package()?;
+    command.arg("--compiled").arg(package.with_file_name("compiled")).arg("--from").arg(package);
     Ok(command)
 }
 

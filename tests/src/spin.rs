@@ -6,6 +6,7 @@ use anyhow::Result;
 use dayfly_core::http::Request;
 use serde_json::Value;
 
+use crate::act::Act;
 use crate::application::{Application, Platform, StateFolder};
 use crate::node::{fresh_cluster, has_long_header};
 use crate::scenario::Scenario;
@@ -33,6 +34,12 @@ impl Runner for SpinRunner {
         if scenario.steps.iter().any(|line| matches!(&line.step, Step::Ask(ask) if has_long_header(ask))) {
             return Some("HTTP servers bound headers".to_owned());
         }
+        if scenario.steps.iter().any(|line| line.text.contains("/dropped/")) {
+            return Some("the instance that tells its counts need not be the one that counted".to_owned());
+        }
+        if scenario.steps.iter().any(|line| matches!(&line.step, Step::Act(act) if is_announced_freeze(act))) {
+            return Some("Spin freezes nothing: a process that is stopped by a signal announces nothing".to_owned());
+        }
         serverless::refuses(scenario)
     }
 
@@ -44,6 +51,10 @@ impl Runner for SpinRunner {
         let applications = Applications { platform: self.0, cluster: fresh_cluster(&scenario.name) };
         Ok(Box::new(FunctionStage::new(scenario, Box::new(applications))))
     }
+}
+
+fn is_announced_freeze(act: &Act) -> bool {
+    matches!(act, Act::Freeze(freeze) if !freeze.abruptly)
 }
 
 /// Starts applications of one cluster.

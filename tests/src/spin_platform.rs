@@ -49,6 +49,8 @@ pub struct Settings {
     pub variables: BTreeMap<String, String>,
     /// Where the key-value store is; none: in memory.
     pub state: Option<PathBuf>,
+    /// Where compiled applications are kept for later runs; none: nowhere.
+    pub compiled: Option<PathBuf>,
     /// Which instances answer, and when they are dropped.
     pub keeping: Keeping,
 }
@@ -71,7 +73,7 @@ pub async fn start(settings: &Settings) -> Result<Addresses> {
     let tally = Arc::new(Tally::default());
     let shelf = settings.state.as_deref().map_or_else(|| Ok(Shelf::in_memory()), Shelf::in_folder)?;
     let (folder, route) = (settings.folder.clone(), application.route.clone());
-    let template = compiled(&folder, application, &shelf, &tally).await?;
+    let template = compiled(&folder, application, settings.compiled.clone(), &shelf, &tally).await?;
     let instances = Instances::new(template, settings.keeping, Arc::clone(&tally));
     let handler = ProxyHandler::new(instances.map_err(|error| anyhow!("{error:#}"))?);
     let served = Arc::new(Served { handler, route, shelf, tally });
@@ -81,9 +83,15 @@ pub async fn start(settings: &Settings) -> Result<Addresses> {
     })
 }
 
-async fn compiled(folder: &Path, application: Application, shelf: &Shelf, tally: &Arc<Tally>) -> Result<Template> {
+async fn compiled(
+    folder: &Path,
+    application: Application,
+    kept: Option<PathBuf>,
+    shelf: &Shelf,
+    tally: &Arc<Tally>,
+) -> Result<Template> {
     let (folder, shelf, tally) = (folder.to_owned(), shelf.clone(), Arc::clone(tally));
-    let compile = move || Template::compile(&folder, &application, shelf, tally);
+    let compile = move || Template::compile(&folder, &application, kept.as_deref(), shelf, tally);
     let (engine, template) = tokio::task::spawn_blocking(compile).await??;
     let weak = engine.weak();
     thread::Builder::new().name("turns".to_owned()).spawn(move || {

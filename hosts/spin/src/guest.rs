@@ -73,13 +73,13 @@ async fn handle(request: Request) -> Result<Response, Error> {
         }
     }
     let header = |(name, value): (&spin_sdk::http::HeaderName, &spin_sdk::http::HeaderValue)| {
-        Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
+        (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
     };
     let request = bindings::dayfly::replica::api::Request {
         method: head.method.as_str().to_owned(),
         path: head.uri.path().to_owned(),
         query: head.uri.query().unwrap_or_default().to_owned(),
-        headers: head.headers.iter().filter_map(header).collect(),
+        headers: head.headers.iter().map(header).collect(),
         body,
     };
     host.answer(&request).await.into_response().map_err(Error::from)

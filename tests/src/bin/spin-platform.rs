@@ -30,6 +30,9 @@ struct Arguments {
     /// Where the key-value store is kept; without it, in memory
     #[arg(long, value_name = "FOLDER")]
     state_dir: Option<PathBuf>,
+    /// Where the compiled application is kept, for a faster start the next time
+    #[arg(long, value_name = "FOLDER")]
+    compiled: Option<PathBuf>,
     /// After how many milliseconds without a request an instance is dropped
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     idle_ms: u64,
@@ -56,6 +59,7 @@ fn main() -> Result<()> {
         listen: arguments.listen,
         variables: arguments.variables.into_iter().collect(),
         state: arguments.state_dir,
+        compiled: arguments.compiled,
         keeping: Keeping {
             idle: Duration::from_millis(arguments.idle_ms),
             max_requests: arguments.max_requests as usize,

@@ -1,11 +1,15 @@
 //! What one instance of the component has of the world, and what it is linked with.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
 use axum::http::Request;
+use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, InstancePre, Linker, ResourceTable};
 use wasmtime::{Config, Engine, Store};
 use wasmtime_wasi::p2::add_to_linker_async;
@@ -72,14 +76,33 @@ pub struct Template {
     tally: Arc<Tally>,
 }
 
+/// The machine code of a component, from this folder, or compiled and left there.
+fn component_of(engine: &Engine, composed: &[u8], folder: &Path) -> Result<Component> {
+    let mut made_for = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut made_for);
+    let name: String = Sha256::digest(composed).iter().map(|byte| format!("{byte:02x}")).collect();
+    let path = folder.join(format!("{name}-{:016x}.cwasm", made_for.finish()));
+    if !path.exists() {
+        fs::create_dir_all(folder)?;
+        // Renamed into place, since several processes may do this at once.
+        let own = path.with_extension(std::process::id().to_string());
+        fs::write(&own, engine.precompile_component(composed).map_err(told)?)?;
+        fs::rename(&own, &path)?;
+    }
+    // SAFETY: only this program writes there, whole files, each named for what it was made of and for.
+    unsafe { Component::deserialize_file(engine, &path) }.map_err(told)
+}
+
 impl Template {
-    /// Composes and compiles an application whose files are in this folder. Takes a second or two.
+    /// Composes and compiles an application whose files are in this folder. Takes a second or two, unless `compiled` is a
+    /// folder where that was left by an earlier run.
     ///
     /// # Errors
     /// A file is missing or no component, they do not fit each other, or the component imports what is not offered.
     pub fn compile(
-        folder: &std::path::Path,
+        folder: &Path,
         application: &Application,
+        compiled: Option<&Path>,
         shelf: Shelf,
         tally: Arc<Tally>,
     ) -> Result<(Engine, Self)> {
@@ -90,7 +113,10 @@ impl Template {
         let dependencies = application.dependencies.iter().map(|(name, file)| Ok((name.clone(), read(file)?)));
         let composed = compose(read(&application.source)?, &dependencies.collect::<Result<_>>()?)?;
         let engine = engine().map_err(told)?;
-        let component = Component::new(&engine, composed).map_err(told)?;
+        let component = match compiled {
+            Some(folder) => component_of(&engine, &composed, folder)?,
+            None => Component::new(&engine, composed).map_err(told)?,
+        };
         let mut linker = Linker::new(&engine);
         link(&mut linker).map_err(told)?;
         let template = Self {
