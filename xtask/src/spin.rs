@@ -26,10 +26,12 @@ const TEMPLATES: &str = "hosts/spin/templates";
 const TEMPLATE_FILES: [&str; 2] = ["spin.toml", "spinapp.yaml"];
 
 /// All that a guest may import: the replica, what Spin gives a component, and of HTTP the serving side only.
-pub const GUEST_IMPORTS: [&str; 7] = [
+pub const GUEST_IMPORTS: [&str; 8] = [
     "dayfly:replica",
     "spin:key-value",
     "spin:variables",
+    // The standard error, for whoever runs it; the bindings bring its neighbours.
+    "wasi:cli",
     "wasi:clocks",
     "wasi:http/types",
     "wasi:random",

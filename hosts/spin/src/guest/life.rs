@@ -158,6 +158,8 @@ impl Host {
             return;
         }
         self.drop_link();
+        // Nobody knows this incarnation yet.
+        self.state.borrow_mut().awake_until_ms = None;
         match self.replica().shelf.load().await {
             Ok(loaded) => self.take_in(loaded),
             // Peers have it, or the next instance.
