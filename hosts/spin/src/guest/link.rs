@@ -50,19 +50,20 @@ impl Host {
         let connecting = Connecting::new(self);
         let connected = self.connect().await;
         drop(connecting);
-        let mut state = self.state.borrow_mut();
-        match &connected {
-            Ok(()) => (state.retry_at_ms, state.retry_pause_ms) = (0, RETRY_MS.0),
-            Err(trouble) => {
-                state.link = None;
-                // By chance, so that not all instances come back at once.
-                let pause_ms = state.retry_pause_ms.clamp(RETRY_MS.0, RETRY_MS.1);
-                state.retry_at_ms = now_ms() + pause_ms / 2 + random() % (pause_ms / 2);
-                state.retry_pause_ms = pause_ms * 2;
-                tell(&trouble.to_string());
+        {
+            let mut state = self.state.borrow_mut();
+            match &connected {
+                Ok(()) => (state.retry_at_ms, state.retry_pause_ms) = (0, RETRY_MS.0),
+                Err(trouble) => {
+                    state.link = None;
+                    // By chance, so that not all instances come back at once.
+                    let pause_ms = state.retry_pause_ms.clamp(RETRY_MS.0, RETRY_MS.1);
+                    state.retry_at_ms = now_ms() + pause_ms / 2 + random() % (pause_ms / 2);
+                    state.retry_pause_ms = pause_ms * 2;
+                    tell(&trouble.to_string());
+                }
             }
         }
-        drop(state);
         if connected.is_ok() {
             self.flush().await;
         }

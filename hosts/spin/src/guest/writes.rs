@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::bindings::dayfly::replica::outbox::Verdict;
 use super::host::Host;
+use super::life::tell;
 use crate::settings::Confirm;
 
 /// The frames of writes that are not done with, by their ids.
@@ -129,6 +130,9 @@ impl Host {
                 }
                 // Those who wait hear of it; the next one to come by tries again.
                 Err(trouble) => {
+                    if progress.trouble.as_ref() != Some(&trouble) {
+                        tell(&trouble);
+                    }
                     progress.trouble = Some(trouble);
                     return;
                 }
