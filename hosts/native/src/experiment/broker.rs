@@ -65,9 +65,17 @@ struct Peer {
     /// Since when nobody has consumed the inbox.
     unused_since: Moment,
     /// What it was given and has not acknowledged.
-    held_inbox: VecDeque<Message>,
-    held_anyone: VecDeque<Message>,
-    held_combiner: VecDeque<Message>,
+    held_inbox: VecDeque<Held>,
+    held_anyone: VecDeque<Held>,
+    held_combiner: VecDeque<Held>,
+}
+
+/// A message that a consumer was given and has not acknowledged.
+#[derive(Debug)]
+struct Held {
+    message: Message,
+    /// When the last of it has left over the consumer's line.
+    gone: Moment,
 }
 
 /// The broker.
@@ -109,7 +117,6 @@ struct Bounds {
     retention: Moment,
     connect: Moment,
     message: Moment,
-    replica_mbit: f64,
     broker_mbit: f64,
 }
 
@@ -131,7 +138,6 @@ impl Broker {
             retention: Moment::from_s(scenario.replica.retention_s),
             connect: Moment::from_ms(broker.connect_ms),
             message: Moment::from_ms(broker.message_us / 1_000.0),
-            replica_mbit: network.replica_mbit,
             broker_mbit: network.broker_mbit,
         };
         Self {
@@ -212,16 +218,20 @@ impl Broker {
             return;
         }
         peer.unused_since = now;
-        while let Some(message) = peer.held_inbox.pop_back() {
-            peer.inbox.push_front(message);
-        }
+        peer.line = Line::default();
+        peer.last_arrival = now;
+        let back = |held: &mut VecDeque<Held>, queue: &mut Queue, tally: &mut Tally| {
+            while let Some(Held { message, gone }) = held.pop_back() {
+                if gone > now {
+                    tally.take_back(&message, id);
+                }
+                queue.push_front(message);
+            }
+        };
+        back(&mut peer.held_inbox, &mut peer.inbox, &mut self.tally);
+        back(&mut peer.held_anyone, &mut self.anyone, &mut self.tally);
+        back(&mut peer.held_combiner, &mut self.combiner, &mut self.tally);
         self.tally.dropped += peer.inbox.trim(self.bounds.inbox_bytes);
-        while let Some(message) = peer.held_anyone.pop_back() {
-            self.anyone.push_front(message);
-        }
-        while let Some(message) = peer.held_combiner.pop_back() {
-            self.combiner.push_front(message);
-        }
         self.servers.retain(|server| *server != id);
         self.combiners.retain(|combiner| *combiner != id);
         self.assign_anyone(now);
@@ -358,39 +368,48 @@ impl Broker {
 
     // Consuming.
 
-    /// When something of so many bytes that leaves the broker now reaches a replica.
+    /// When something of so many bytes that the broker sends now reaches a replica.
     fn arrival(&mut self, id: NodeId, now: Moment, bytes: usize) -> Moment {
+        self.send(id, now, bytes).1
+    }
+
+    /// When it has left over the replica's line, and when it arrives.
+    fn send(&mut self, id: NodeId, now: Moment, bytes: usize) -> (Moment, Moment) {
         let gone = if bytes > 0 { self.line.send(now, bytes, self.bounds.broker_mbit) } else { now };
         let peer = &mut self.peers[id.index()];
         let latency = self.distances.to_broker[peer.place];
         let jitter = latency.0 as f64 * self.distances.jitter * self.chance.next_f64();
-        let gone = if bytes > 0 { peer.line.send(gone, bytes, self.bounds.replica_mbit) } else { gone };
+        let gone = if bytes > 0 { peer.line.send(gone, bytes, self.distances.mbit[peer.place]) } else { gone };
         let at = gone + latency + Moment(jitter as u64);
         peer.last_arrival = peer.last_arrival.max(at);
-        peer.last_arrival
+        (gone, peer.last_arrival)
     }
 
-    fn deliver(&mut self, id: NodeId, source: Source, message: &Message, now: Moment) {
-        let Some(link) = self.peers[id.index()].link else { return };
-        let at = self.arrival(id, now, message.body.bytes.len());
+    /// Gives a message to a consumer, who holds it until it acknowledges it.
+    fn deliver(&mut self, id: NodeId, link: u32, source: Source, message: Message, now: Moment) {
+        let (gone, at) = self.send(id, now, message.body.bytes.len());
         self.tally.delivered[message.way as usize].add(&message.body);
         if message.from == id {
             self.tally.delivered_own.add(&message.body);
         }
         let body = Arc::clone(&message.body);
         self.outgoing.push(Outgoing { at, to: id, input: Input::Deliver { link, source, body } });
+        let peer = &mut self.peers[id.index()];
+        let held = match source {
+            Source::Inbox => &mut peer.held_inbox,
+            Source::Anyone => &mut peer.held_anyone,
+            Source::Combiner => &mut peer.held_combiner,
+        };
+        held.push_back(Held { message, gone });
     }
 
     /// Gives a replica what its inbox has, as far as it may hold more.
     fn consume(&mut self, id: NodeId, now: Moment) {
         loop {
             let peer = &mut self.peers[id.index()];
-            if peer.link.is_none() || peer.held_inbox.len() >= self.bounds.prefetch {
-                return;
-            }
+            let Some(link) = peer.link.filter(|_| peer.held_inbox.len() < self.bounds.prefetch) else { return };
             let Some(message) = peer.inbox.pop(now, &mut self.tally.expired) else { return };
-            peer.held_inbox.push_back(message.clone());
-            self.deliver(id, Source::Inbox, &message, now);
+            self.deliver(id, link, Source::Inbox, message, now);
         }
     }
 
@@ -400,13 +419,13 @@ impl Broker {
         while passed_over < self.servers.len() && self.anyone.len() > 0 {
             self.servers.rotate_left(1);
             let id = self.servers[self.servers.len() - 1];
-            if self.peers[id.index()].held_anyone.len() >= self.bounds.anyone_prefetch {
+            let peer = &self.peers[id.index()];
+            let Some(link) = peer.link.filter(|_| peer.held_anyone.len() < self.bounds.anyone_prefetch) else {
                 passed_over += 1;
                 continue;
-            }
+            };
             let Some(message) = self.anyone.pop(now, &mut self.tally.expired) else { return };
-            self.peers[id.index()].held_anyone.push_back(message.clone());
-            self.deliver(id, Source::Anyone, &message, now);
+            self.deliver(id, link, Source::Anyone, message, now);
             passed_over = 0;
         }
     }
@@ -414,10 +433,11 @@ impl Broker {
     /// Gives out `combiner` to the one that serves it.
     fn assign_combiner(&mut self, now: Moment) {
         let Some(id) = self.combiners.front().copied() else { return };
+        // Only who has a link is among them.
+        let Some(link) = self.peers[id.index()].link else { return };
         while self.peers[id.index()].held_combiner.len() < self.bounds.prefetch {
             let Some(message) = self.combiner.pop(now, &mut self.tally.expired) else { return };
-            self.peers[id.index()].held_combiner.push_back(message.clone());
-            self.deliver(id, Source::Combiner, &message, now);
+            self.deliver(id, link, Source::Combiner, message, now);
         }
     }
 
@@ -436,7 +456,7 @@ impl Broker {
     pub fn acknowledge(&mut self, id: NodeId, inbox: u32, anyone: u32, combiner: u32, now: Moment) {
         let peer = &mut self.peers[id.index()];
         // What came over an earlier link has gone back, and is not with it any more.
-        let drop_first = |held: &mut VecDeque<Message>, count: u32| -> u64 {
+        let drop_first = |held: &mut VecDeque<Held>, count: u32| -> u64 {
             let count = held.len().min(count as usize);
             held.drain(..count);
             count as u64

@@ -282,13 +282,12 @@ impl Center {
 
     /// When something of so many bytes that a host sends then reaches the broker.
     fn arrival(&mut self, from: NodeId, at: Moment, bytes: usize) -> Moment {
-        let network = &self.scenario.network;
         let way = &mut self.ways[from.index()];
         let latency = self.distances.to_broker[way.place];
         let jitter = latency.0 as f64 * self.distances.jitter * self.chance.next_f64();
-        let gone = if bytes > 0 { way.line.send(at, bytes, network.replica_mbit) } else { at };
+        let gone = if bytes > 0 { way.line.send(at, bytes, self.distances.mbit[way.place]) } else { at };
         let at = gone + latency + Moment(jitter as u64);
-        let at = if bytes > 0 { self.ingress.send(at, bytes, network.broker_mbit) } else { at };
+        let at = if bytes > 0 { self.ingress.send(at, bytes, self.scenario.network.broker_mbit) } else { at };
         way.last_arrival = way.last_arrival.max(at);
         way.last_arrival
     }

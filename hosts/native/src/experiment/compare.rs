@@ -83,15 +83,13 @@ pub fn table(reports: &[Told]) -> String {
         }
         out.push('\n');
     }
-    for published in reports.iter().take(1).flat_map(|report| &report.published) {
-        let _ = writeln!(
-            out,
-            "published: {} {} ({}; {})",
-            published.figure,
-            shown(published.value),
-            published.of,
-            published.source
-        );
+    let published: Vec<_> = reports.iter().take(1).flat_map(|report| &report.published).collect();
+    let sources: BTreeSet<&String> = published.iter().map(|published| &published.source).collect();
+    for source in sources {
+        let _ = writeln!(out, "\nPublished by {source}:");
+        for figure in published.iter().filter(|published| published.source == *source) {
+            let _ = writeln!(out, "{:width$}  {:>18}  {}", figure.figure, shown(figure.value), figure.of);
+        }
     }
     out
 }
@@ -108,7 +106,14 @@ mod tests {
             });
             serde_json::from_value(text).expect("a report")
         };
-        let table = table(&[told(2_000.0), told(3_000.5)]);
+        let published = super::super::scenario::Published {
+            figure: "a_bytes".to_owned(),
+            of: "their way".to_owned(),
+            value: 9_000.0,
+            source: "Them".to_owned(),
+        };
+        let table = table(&[Told { published: vec![published], ..told(2_000.0) }, told(3_000.5)]);
+        assert!(table.contains("\nPublished by Them:\na_bytes") && table.ends_with("9,000  their way\n"), "{table}");
         assert!(table.starts_with("1: t (seed 1, trace )\n2: t"), "{table}");
         assert!(table.contains("2,000") && table.contains("3000.500  x1.500"), "{table}");
     }

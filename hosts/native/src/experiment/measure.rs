@@ -197,11 +197,7 @@ impl Sums {
     /// Of a tally.
     pub fn of(tally: &Tally) -> Self {
         let sum = |flows: &[Flow]| flows.iter().fold(Flow::default(), |sum, flow| sum.plus(*flow));
-        Self {
-            published: sum(&tally.published),
-            delivered: sum(&tally.delivered),
-            repair: sum(&tally.delivered[1..3]),
-        }
+        Self { published: sum(&tally.published), delivered: sum(&tally.delivered), repair: sum(&tally.delivered[1..3]) }
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Spot {
 pub struct Distances {
     /// From each place to the broker, one way.
     pub to_broker: Vec<Moment>,
+    /// The line of each replica of a place, in megabits a second.
+    pub mbit: Vec<f64>,
     /// From a client, or the platform, to the replicas of its region, one way.
     pub to_client: Moment,
     /// What chance adds to a latency at most, as a share of it.
@@ -36,8 +38,10 @@ impl Distances {
             let spot = Spot { region: place.region.clone(), zone: place.zone.clone() };
             latency(network, &spot, &broker)
         });
+        let mbit = scenario.places.iter().map(|place| place.mbit.unwrap_or(network.replica_mbit));
         Self {
             to_broker: to_broker.collect(),
+            mbit: mbit.collect(),
             to_client: Moment::from_ms(network.same_region_ms),
             jitter: network.jitter,
         }
@@ -97,9 +101,10 @@ mod tests {
     fn distances_follow_region_and_zone() {
         let text = "title = 'x'\nseconds = 1\nnetwork.pairs = [{ between = ['us', 'eu'], ms = 45 }]\nplaces = [\
              { region = 'eu', replicas = 1 }, { region = 'eu', zone = 'b', replicas = 1 }, \
-             { region = 'us', replicas = 1 }, { region = 'ap', replicas = 1 }]";
+             { region = 'us', replicas = 1 }, { region = 'ap', replicas = 1, mbit = 2 }]";
         let distances = Distances::of(&Scenario::read(text).expect("it is well"));
         assert_eq!(distances.to_broker, [Moment(250), Moment(750), Moment(45_000), Moment(40_000)]);
+        assert_eq!(distances.mbit, [600.0, 600.0, 600.0, 2.0]);
         assert_eq!((distances.least(), distances.to_client), (Moment(250), Moment(750)));
     }
 

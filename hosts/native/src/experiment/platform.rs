@@ -8,8 +8,8 @@ use std::sync::Arc;
 use dayfly_engine::contract::Config;
 use dayfly_engine::{Chance, Runtime};
 
-pub use self::bill::Cost;
 use self::bill::Account;
+pub use self::bill::Cost;
 use super::message::{Input, Invocation, NodeId};
 use super::moment::Moment;
 use super::node::{Habits, Node};
@@ -427,3 +427,6 @@ impl Platform {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,8 @@ use super::scenario::{Published, Scenario};
 pub const SCHEMA: u32 = 1;
 
 /// What stands in every report, so that nobody takes it for more than it is.
-const NATURE: &str = "Each replica was a real instance of the component. Broker, network, platform, clients and time were models.";
+const NATURE: &str =
+    "Each replica was a real instance of the component. Broker, network, platform, clients and time were models.";
 
 /// A report.
 #[derive(Serialize)]
@@ -45,6 +46,8 @@ pub struct Report<'a> {
     staleness: Spread,
     fills: Spread,
     broker: Tally,
+    /// Copies of the whole run, warm-up included: whether each is accounted for, and how many wait or are not acknowledged.
+    copies: Copies,
     platform: Census,
     cost: Option<Cost>,
     advertisements: Vec<Advertisement>,
@@ -61,6 +64,13 @@ pub type Figures = BTreeMap<String, f64>;
 struct Directions {
     published: Flow,
     delivered: Flow,
+}
+
+#[derive(Serialize)]
+struct Copies {
+    accounted: bool,
+    waiting: u64,
+    unacknowledged: u64,
 }
 
 #[derive(Serialize)]
@@ -182,6 +192,12 @@ pub fn report(run: &mut Run) -> anyhow::Result<serde_json::Value> {
     let begin_s = run.scenario.warmup_s;
     let counted_s = (run.now.as_s() - begin_s).max(0.0);
     let books = run.center.books();
+    let (waiting, unacknowledged) = run.center.broker().waiting();
+    let copies = Copies {
+        accounted: run.center.broker().tally().accounts_for(waiting + unacknowledged),
+        waiting,
+        unacknowledged,
+    };
     let tally = run.center.broker().tally().since(&books.before);
     let cost = run.center.platform().cost(run.now);
     let census = run.center.platform().census();
@@ -217,6 +233,7 @@ pub fn report(run: &mut Run) -> anyhow::Result<serde_json::Value> {
         set(&format!("{name}_max_ms"), spread.max_ms);
     }
     set("convergence_unseen_writes", books.sight.open() as f64);
+    set("staleness_asleep", books.sight.gone as f64);
     set("fill_periods_max", f64::from(books.fill_periods_max));
     set("invocations", census.invocations as f64);
     if let Some(cost) = cost {
@@ -242,10 +259,11 @@ pub fn report(run: &mut Run) -> anyhow::Result<serde_json::Value> {
         };
         (spec.name.as_str(), of_clients)
     });
-    let series = books.series.iter().enumerate().map(|(index, interval)| Interval {
-        staleness: books.sight.spread_of(index as u64),
-        ..interval.clone()
-    });
+    let series = books
+        .series
+        .iter()
+        .enumerate()
+        .map(|(index, interval)| Interval { staleness: books.sight.spread_of(index as u64), ..interval.clone() });
     let report = Report {
         schema: SCHEMA,
         nature: NATURE,
@@ -262,6 +280,7 @@ pub fn report(run: &mut Run) -> anyhow::Result<serde_json::Value> {
         staleness,
         fills: books.fills.spread(),
         broker: tally,
+        copies,
         platform: census,
         cost,
         advertisements,

@@ -130,11 +130,8 @@ pub fn run(
     progress: &Progress,
 ) -> anyhow::Result<Run> {
     let scenario = Arc::new(scenario);
-    let limits = Limits {
-        instances: scenario.instances(),
-        memory_bytes: scenario.memory_mib() << 20,
-        call_ms: CALL_MS,
-    };
+    let limits =
+        Limits { instances: scenario.instances(), memory_bytes: scenario.memory_mib() << 20, call_ms: CALL_MS };
     let began = Instant::now();
     let runtime = Runtime::new(component, limits)?;
     let component_hash = runtime.component_hash().to_owned();

@@ -67,6 +67,9 @@ pub struct Place {
     pub zone: String,
     /// How many are kept here.
     pub replicas: u32,
+    /// The line of each replica here, each way, in megabits a second; none: `network.replica_mbit`.
+    #[serde(default)]
+    pub mbit: Option<f64>,
     /// When they are started, in seconds since the beginning of the run.
     #[serde(default)]
     pub start_s: f64,

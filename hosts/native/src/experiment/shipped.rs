@@ -30,7 +30,10 @@ pub fn text_of(name: &str) -> Result<String, Failure> {
     }
     fs::read_to_string(Path::new(name)).map_err(|error| {
         let names: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
-        Failure::Usage(format!("{name}: {error} (nor is it one of those that come with the program: {})", names.join(", ")))
+        Failure::Usage(format!(
+            "{name}: {error} (nor is it one of those that come with the program: {})",
+            names.join(", ")
+        ))
     })
 }
 

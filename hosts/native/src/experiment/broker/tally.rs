@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::experiment::message::Body;
+use crate::experiment::message::{Body, Message, NodeId};
 
 /// Messages and what was in them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -23,6 +23,13 @@ impl Flow {
         self.elements += body.elements;
     }
 
+    /// One less.
+    fn take_back(&mut self, body: &Body) {
+        self.messages -= 1;
+        self.bytes -= body.bytes.len() as u64;
+        self.elements -= body.elements;
+    }
+
     /// Both together.
     pub fn plus(self, other: Self) -> Self {
         Self {
@@ -32,12 +39,12 @@ impl Flow {
         }
     }
 
-    /// What came since.
+    /// What came since. What was taken back since of what was counted earlier makes it no less than nothing.
     pub fn since(self, earlier: Self) -> Self {
         Self {
-            messages: self.messages - earlier.messages,
-            bytes: self.bytes - earlier.bytes,
-            elements: self.elements - earlier.elements,
+            messages: self.messages.saturating_sub(earlier.messages),
+            bytes: self.bytes.saturating_sub(earlier.bytes),
+            elements: self.elements.saturating_sub(earlier.elements),
         }
     }
 }
@@ -81,6 +88,14 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// A message that was counted as delivered to that replica has not left: its link broke before.
+    pub fn take_back(&mut self, message: &Message, to: NodeId) {
+        self.delivered[message.way as usize].take_back(&message.body);
+        if message.from == to {
+            self.delivered_own.take_back(&message.body);
+        }
+    }
+
     /// What was counted since an earlier time.
     pub fn since(&self, earlier: &Self) -> Self {
         let flows = |now: &[Flow; 5], before: &[Flow; 5]| std::array::from_fn(|way| now[way].since(before[way]));

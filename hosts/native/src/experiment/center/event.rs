@@ -195,8 +195,7 @@ impl Center {
         }
         if let Some(token) = answer.token {
             let alive = |index: &usize| self.ways[*index].is_alive && *index != from.index();
-            let others: Vec<NodeId> =
-                (0..self.ways.len()).filter(alive).map(|index| NodeId(index as u32)).collect();
+            let others: Vec<NodeId> = (0..self.ways.len()).filter(alive).map(|index| NodeId(index as u32)).collect();
             let write = self.books.sight.follow(answer.applied, others.iter().copied());
             // As early as any frame could be there.
             let at = now + self.distances.least();

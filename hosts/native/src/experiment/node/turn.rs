@@ -179,10 +179,9 @@ impl Node {
     fn be_born(&mut self, counter: &Counter) -> Result<(), Lost> {
         self.clock.set_ms(self.busy_until.wall_ms());
         let mut instance = self.runtime.instantiate(world(&self.clock, self.seed))?;
-        let started = instance.start(&self.config).map_err(|error| Lost {
-            cause: Cause::NotStarted,
-            detail: error.to_string(),
-        })?;
+        let started = instance
+            .start(&self.config)
+            .map_err(|error| Lost { cause: Cause::NotStarted, detail: error.to_string() })?;
         self.instance = Some(instance);
         self.trace.number(digest(started.name.as_bytes()));
         self.note(Call::Start, 0);
@@ -283,8 +282,9 @@ impl Node {
             let mut bytes = 0;
             let mut batch: Vec<Arc<Body>> = Vec::new();
             while batch.len() < BATCH_MESSAGES_MAX
-                && let Some((source, body)) =
-                    self.arrived.pop_front_if(|(_, body)| batch.is_empty() || bytes + body.bytes.len() <= BATCH_BYTES_MAX)
+                && let Some((source, body)) = self
+                    .arrived
+                    .pop_front_if(|(_, body)| batch.is_empty() || bytes + body.bytes.len() <= BATCH_BYTES_MAX)
             {
                 bytes += body.bytes.len();
                 self.trace.number(body.digest);

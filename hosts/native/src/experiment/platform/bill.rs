@@ -121,8 +121,12 @@ mod tests {
 
     #[test]
     fn a_period_is_billed_until_the_freeze() {
-        let platform =
-            Platform { kind: PlatformKind::Functions, memory_mib: 1_024, processor: Processor::X86, ..Platform::default() };
+        let platform = Platform {
+            kind: PlatformKind::Functions,
+            memory_mib: 1_024,
+            processor: Processor::X86,
+            ..Platform::default()
+        };
         let mut account = Account::new(&platform);
         let id = NodeId(0);
         account.invoked(id, true, Moment::from_s(1.0));

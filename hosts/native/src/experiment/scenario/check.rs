@@ -56,6 +56,9 @@ impl Scenario {
         for place in &self.places {
             named("places: region", &place.region)?;
             named("places: zone", &place.zone)?;
+            if let Some(mbit) = place.mbit {
+                within("places: mbit", mbit, 0.001..=1_000_000.0)?;
+            }
             within("places: start_s", place.start_s, 0.0..=self.total_s())?;
             within("places: spread_s", place.spread_s, 0.0..=self.total_s())?;
         }
@@ -232,7 +235,7 @@ mod tests {
     fn what_is_out_of_bounds_names_itself_and_the_bound() {
         for (more, parts) in [
             ("[broker]\nloss = 1.5", &["broker.loss is 1.5", "from 0 to 1"][..]),
-            ("[broker]\nlose = 0.5", &["unknown field `lose`", "[broker]"]),
+            ("[broker]\nlose = 0.5", &["unknown field `lose`", "line 7"]),
             ("[network]\nsame_zone_ms = 0", &["network.same_zone_ms is 0", "from 0.05"]),
             ("[replica]\nframe_kib = 2", &["replica.frame_kib is 2"]),
             ("[[places]]\nregion = 'EU'\nreplicas = 1", &["places: region is \"EU\""]),
