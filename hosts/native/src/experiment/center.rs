@@ -93,6 +93,7 @@ struct Pending {
 #[derive(Default)]
 pub struct Round {
     /// Replicas that come into being, in the order of their numbers.
+    #[expect(clippy::vec_box, reason = "they are large, and passed from thread to thread")]
     pub born: Vec<Box<Node>>,
     /// What reaches whom when.
     pub reach: Vec<(Moment, NodeId, Input)>,

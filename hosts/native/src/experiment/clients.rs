@@ -46,6 +46,8 @@ pub enum Then {
     Post {
         /// Who.
         user: u32,
+        /// The client's how manyth deed it is.
+        deed: u64,
     },
 }
 

@@ -6,6 +6,8 @@
 //! [`Output`], and so any number of hosts may have their turns at once.
 
 mod counter;
+mod effects;
+mod link;
 mod turn;
 
 use std::cmp::Reverse;

@@ -37,6 +37,7 @@ pub struct Run {
     /// The hash of the component's bytes.
     pub component_hash: String,
     /// Replicas, those that have ended too, in the order of their numbers.
+    #[expect(clippy::vec_box, reason = "they are large, and passed from thread to thread")]
     pub nodes: Vec<Box<Node>>,
     /// All else.
     pub center: Center,
@@ -108,6 +109,7 @@ impl Progressing {
     }
 
     /// Takes those out that have a turn before that time, in the order of their numbers.
+    #[expect(clippy::vec_box, reason = "they are large, and passed from thread to thread")]
     fn take_due(&mut self, end: Moment) -> Vec<Box<Node>> {
         let mut ids = Vec::new();
         while self.next().is_some_and(|next| next < end) {

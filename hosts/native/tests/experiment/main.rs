@@ -136,6 +136,9 @@ fn nothing_is_lost_in_a_storm_but_what_the_model_loses_and_replicas_agree_after_
     let users = &report["requests"]["users"];
     assert!(users["succeeded"].as_u64() > Some(1_000), "{users}");
     assert!(report["convergence"]["count"].as_u64() > Some(20), "{}", report["convergence"]);
+    // Replicas slept while others wrote, and newcomers were filled.
+    assert!(report["figures"]["staleness_asleep"].as_f64() > Some(0.0), "{}", report["figures"]);
+    assert!(report["fills"]["count"].as_u64() > Some(0), "{}", report["fills"]);
     // The accidents go on to the end, so that somebody may miss the last frame; but not for long.
     assert!(report["figures"]["replicas_roots"].as_f64() <= Some(2.0), "{}", report["figures"]);
 }
@@ -208,7 +211,7 @@ fn scenarios_are_listed_and_shown_and_reports_compared() {
 fn an_interrupted_run_writes_what_there_is() {
     let path = file("interrupted.json", "");
     let mut child =
-        experiment(&["run", "gset", "--seconds", "900000", "--out", &path]).spawn().expect("it can be started");
+        experiment(&["run", "churn", "--seconds", "900000", "--out", &path]).spawn().expect("it can be started");
     // Progress is told every few seconds: it runs by then.
     let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
     let line = lines.next().expect("a line").expect("UTF-8");

@@ -33,7 +33,7 @@ impl Clients {
             }
             Does::Retwis(retwis) => {
                 let zipf = &self.zipfs[&client.group];
-                let (request, then) = retwis_deed(retwis, zipf, &mut client.chance);
+                let (request, then) = retwis_deed(retwis, zipf, client.deeds, &mut client.chance);
                 wanted(request, then)
             }
             Does::Fill { entries, bytes, batch } => {
@@ -76,9 +76,9 @@ impl Clients {
                 }
                 vec![wanted(write("orset", "advertisements", &json!({ "remove": [advertisement] })))]
             }
-            Then::Post { user } => {
+            Then::Post { user, deed } => {
                 let Does::Retwis(retwis) = does else { return Vec::new() };
-                let id = post_id(retwis, client.number, client.deeds);
+                let id = post_id(retwis, client.number, deed);
                 post(retwis, user, &id, &texts(), now).into_iter().map(wanted).collect()
             }
         }
@@ -183,7 +183,7 @@ fn change_map(client: &mut Client, clients: u64, keys: u32, percent: f64) -> Opt
     (count > 0).then(|| write("map", "map", &json!({ "update": fields })))
 }
 
-fn retwis_deed(retwis: &Retwis, zipf: &Zipf, chance: &mut Chance) -> (Request, Then) {
+fn retwis_deed(retwis: &Retwis, zipf: &Zipf, deed: u64, chance: &mut Chance) -> (Request, Then) {
     let of_hundred = chance.next_f64() * 100.0;
     let user = zipf.draw(chance);
     if of_hundred < retwis.follow {
@@ -191,7 +191,7 @@ fn retwis_deed(retwis: &Retwis, zipf: &Zipf, chance: &mut Chance) -> (Request, T
         let request = write("gset", &format!("followers-{user}"), &json!({ "add": [follower.to_string()] }));
         (request, Then::Nothing)
     } else if of_hundred < retwis.follow + retwis.post {
-        (read("gset", &format!("followers-{user}")), Then::Post { user })
+        (read("gset", &format!("followers-{user}")), Then::Post { user, deed })
     } else {
         (read("map", &format!("timeline-{user}")), Then::Nothing)
     }

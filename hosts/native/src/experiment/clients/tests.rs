@@ -103,8 +103,8 @@ fn a_post_goes_to_the_wall_and_to_the_timelines_of_the_followers() {
     let retwis = "{ users = 10, zipf = 1, follow = 0, post = 100, post_bytes = 270, id_bytes = 31 }";
     let mut clients = clients(&format!("every_ms = 10\ndoes.retwis = {retwis}"));
     let wanted = clients.deed(0).remove(0);
-    let Then::Post { user } = wanted.then else { panic!("{wanted:?}") };
-    let posts = clients.follow_up(0, Then::Post { user }, true, br#"{"value":["3","4"]}"#, Moment::ZERO);
+    let Then::Post { user, deed: 0 } = wanted.then else { panic!("{wanted:?}") };
+    let posts = clients.follow_up(0, Then::Post { user, deed: 0 }, true, br#"{"value":["3","4"]}"#, Moment::ZERO);
     let body: serde_json::Value = serde_json::from_slice(&posts[0].request.body).expect("JSON");
     assert_eq!((posts[0].request.path.as_str(), body.as_array().map(Vec::len)), ("/v1/batch", Some(3)));
     let wall = body[0]["update"].as_object().expect("an object");

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use dayfly_engine::broker::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX};
-use dayfly_engine::contract::{Effects, Receipt, Verdict};
+use dayfly_engine::contract::{Receipt, Verdict};
 use dayfly_engine::{Cause, Lost};
 
+use super::effects::Call;
 use super::{Counter, Link, Node, Phase, Waiting, get, world};
 use crate::experiment::message::{Answer, Body, Deed, End, Input, Invocation, Output, Source};
 use crate::experiment::moment::Moment;
@@ -21,19 +22,6 @@ const CONFIRM_MAX: Moment = Moment(10_000_000);
 const FREEZE_MARGIN: Moment = Moment(50_000);
 /// A component that asks to be called at once, always, gets a tick this often.
 const TICK_MIN: Moment = Moment(1_000);
-
-/// What calls are, in traces.
-#[derive(Clone, Copy)]
-enum Call {
-    Start = 1,
-    Wake,
-    Tick,
-    Suspend,
-    Receive,
-    Settle,
-    Invoke,
-    Replay,
-}
 
 impl Node {
     /// Takes note of what has reached it.
@@ -396,155 +384,5 @@ impl Node {
             self.is_reading = true;
             self.put(self.busy_until, Deed::ReadLog { link });
         }
-    }
-
-    // Links.
-
-    fn ask_for_link(&mut self) {
-        self.links += 1;
-        self.link = Link::Asked(self.links);
-        self.put(self.busy_until, Deed::Attach { link: self.links });
-    }
-
-    /// The link is gone, and with it whatever came over it and was not taken in.
-    fn lose_link(&mut self) {
-        self.link = Link::Down;
-        let unsettled = std::mem::take(&mut self.unsettled);
-        self.stale.extend(unsettled);
-        self.arrived.clear();
-        self.log_pieces.clear();
-        self.taken.clear();
-        self.unacknowledged = [0; 3];
-        self.serves_anyone = false;
-        self.is_reading = false;
-        self.backlog = 0;
-    }
-
-    /// The component has started anew: its inbox may be gone, and what was sent belongs to a former life.
-    fn begin_anew(&mut self) {
-        self.anew = false;
-        self.put(self.busy_until, Deed::Detach);
-        self.lose_link();
-        self.ask_for_link();
-    }
-
-    fn freeze(&mut self) {
-        self.put(self.busy_until, Deed::Detach);
-        self.lose_link();
-        self.phase = Phase::Frozen;
-        self.wants_replay = false;
-        self.next_tick = None;
-        self.leave_watches();
-        for waiting in std::mem::take(&mut self.waiting).into_values().flatten() {
-            let answer = Answer { status: 503, ..waiting.answer };
-            self.put(self.busy_until, Deed::Answer(Box::new(answer)));
-        }
-        self.put(self.busy_until, Deed::Frozen);
-    }
-
-    fn end(&mut self, now: Moment, end: End) {
-        self.leave_watches();
-        self.put(now, Deed::Detach);
-        self.put(now, Deed::Ended(end));
-        self.phase = Phase::Dead;
-        self.link = Link::Down;
-        self.instance = None;
-        // Whoever waits for an answer hears from the platform that there will be none.
-        self.waiting.clear();
-        self.requests.clear();
-        self.arrived.clear();
-        self.inputs.clear();
-        self.unsettled.clear();
-        self.stale.clear();
-    }
-
-    fn leave_watches(&mut self) {
-        let now = self.busy_until;
-        for (write, _) in std::mem::take(&mut self.watches) {
-            self.put(now, Deed::Gone { write });
-        }
-        self.watches_stale = false;
-    }
-
-    // Calls and effects.
-
-    fn call<T>(
-        &mut self,
-        call: Call,
-        argument: u64,
-        with: impl FnOnce(&mut dayfly_engine::Instance) -> Result<T, Lost>,
-    ) -> Result<T, Lost> {
-        self.clock.set_ms(self.busy_until.wall_ms());
-        self.note(call, argument);
-        let instance = self.instance.as_mut().expect("only what is born and not dead has turns");
-        let outcome = with(instance);
-        self.busy_until = self.busy_until + self.habits.call;
-        outcome
-    }
-
-    fn note(&mut self, call: Call, argument: u64) {
-        self.calls += 1;
-        self.trace.number(self.busy_until.0);
-        self.trace.number((call as u64) << 56 ^ argument);
-    }
-
-    /// What so many bytes of frames take.
-    fn spend_on(&mut self, bytes: usize) {
-        self.busy_until = self.busy_until + Moment(bytes as u64 * self.habits.kib_us / 1_024);
-    }
-
-    fn carry_out(&mut self, effects: Effects, counter: &Counter) -> Result<(), Lost> {
-        self.next_tick = effects.next_tick.map(Moment::of_wall_ms);
-        self.quiet = effects.quiet;
-        self.wants_replay = effects.replay;
-        if effects.started_anew {
-            self.anew = true;
-            self.taken.clear();
-        }
-        while self.taken.front().is_some_and(|number| *number <= effects.done_with) {
-            self.taken.pop_front();
-            self.unacknowledged[2] += 1;
-        }
-        self.acknowledge();
-        let is_up = matches!(self.link, Link::Up(_));
-        if is_up && effects.serve_anyone != self.serves_anyone {
-            self.serves_anyone = effects.serve_anyone;
-            self.put(self.busy_until, Deed::Serve(effects.serve_anyone));
-        }
-        if is_up && effects.serve_anyone && !self.has_been_complete {
-            self.has_been_complete = true;
-            self.put(self.busy_until, Deed::Complete { periods: self.periods });
-        }
-        self.spend_on(effects.frames.iter().map(|frame| frame.body.len()).sum());
-        for frame in effects.frames {
-            let elements = match self.habits.counts_elements {
-                true => counter
-                    .count(&frame.body, self.busy_until)
-                    .map_err(|detail| Lost { cause: Cause::NotStarted, detail })?,
-                false => 0,
-            };
-            let body = Arc::new(Body { digest: digest(&frame.body), elements, bytes: frame.body });
-            self.trace.number(body.digest);
-            let Link::Up(link) = self.link else {
-                self.stale.insert(frame.id);
-                continue;
-            };
-            self.unsettled.insert(frame.id);
-            let (id, route, ttl_ms) = (frame.id, frame.route, frame.ttl_ms);
-            self.put(self.busy_until, Deed::Publish { link, id, route, body, ttl_ms });
-        }
-        Ok(())
-    }
-
-    /// Acknowledges what may be.
-    fn acknowledge(&mut self) {
-        let [inbox, anyone, combiner] = std::mem::take(&mut self.unacknowledged);
-        if inbox + anyone + combiner > 0 {
-            self.put(self.busy_until, Deed::Acknowledge { inbox, anyone, combiner });
-        }
-    }
-
-    fn put(&mut self, at: Moment, what: Deed) {
-        self.outputs.push(Output { at, what });
     }
 }
