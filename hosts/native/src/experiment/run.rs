@@ -169,7 +169,7 @@ pub fn run(
             progressing.scheduled.push(Moment::NEVER);
         }
         for (at, id, input) in reach {
-            debug_assert!(at >= until, "{input:?} reaches {id:?} within the window");
+            assert!(at >= until, "{input:?} reaches {id:?} within the window");
             progressing.nodes[id.index()].as_mut().expect("replicas are here between windows").reach(at, input);
             ids.push(id);
         }
