@@ -85,6 +85,8 @@ pub(crate) struct Guest {
     overran: bool,
     /// The size that the call that runs was last refused.
     refused_bytes: Option<usize>,
+    /// The size of its memory as last granted; memories only grow.
+    memory_bytes: usize,
 }
 
 /// Since when a call is watched.
@@ -131,7 +133,9 @@ impl Guest {
 impl ResourceLimiter for Guest {
     fn memory_growing(&mut self, _current: usize, desired: usize, _max: Option<usize>) -> wasmtime::Result<bool> {
         let granted = desired as u64 <= self.limits.memory_rounded();
-        if !granted {
+        if granted {
+            self.memory_bytes = desired;
+        } else {
             self.refused_bytes = Some(desired);
         }
         Ok(granted)
@@ -171,8 +175,15 @@ impl Instance {
         limits: Limits,
         world: Box<dyn World>,
     ) -> Result<Self, Lost> {
-        let guest =
-            Guest { world, limits, began: Began::Unwatched, extensions: 0, overran: false, refused_bytes: None };
+        let guest = Guest {
+            world,
+            limits,
+            began: Began::Unwatched,
+            extensions: 0,
+            overran: false,
+            refused_bytes: None,
+            memory_bytes: 0,
+        };
         let mut store = Store::new(engine, guest);
         store.limiter(|guest| guest);
         store.epoch_deadline_callback(Guest::on_deadline);
@@ -256,6 +267,12 @@ impl Instance {
             let replay = unsafe { TypedFunc::<(&[&[u8]], bool), (Effects,)>::new_unchecked(replay) };
             replay.call(store, (bodies, end)).map(|(effects,)| effects)
         })
+    }
+
+    /// How large its memory has grown, in bytes: whole pages of 64 KiB, of which the system holds those that were
+    /// touched. It never shrinks.
+    pub fn memory_bytes(&self) -> u64 {
+        self.store.data().memory_bytes as u64
     }
 
     /// Why the instance is lost, if it is.

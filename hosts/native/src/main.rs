@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 mod client;
 mod component;
 mod doctor;
+mod experiment;
 mod keep;
 mod life;
 mod load;
@@ -29,6 +30,7 @@ use client::data::{DeleteArgs, GetArgs, UpdateArgs};
 use client::listing::{KeysArgs, MembersArgs};
 use client::status::StatusArgs;
 use doctor::DoctorArgs;
+use experiment::ExperimentArgs;
 use keep::KeepArgs;
 use load::LoadArgs;
 use node::NodeArgs;
@@ -50,6 +52,7 @@ Examples:
   dayfly node --broker amqp://me:secret@host/    one replica of a cluster that spans machines, over RabbitMQ
   dayfly keep lambda:dayfly@eu-west-1=4          four replicas of a function on AWS Lambda, kept awake
   dayfly doctor --broker amqp://me:secret@host/  whether that broker can carry it
+  dayfly experiment run gset                     a replication experiment: real replicas in a modelled world
   dayfly config                                  what holds, and where it came from
 
 Exit codes:
@@ -61,13 +64,13 @@ Exit codes:
   4    no such key (`get`)
   5    in doubt: a write was sent and its outcome is not known, or it is applied but not confirmed yet
   6    another replica took the name (`node`)
-  130  interrupted (`load`), or ended by a second signal (`node`, `up`, `keep`)";
+  130  interrupted (`load`, `experiment`), or ended by a second signal (`node`, `up`, `keep`)";
 
 /// Dayfly, a database of counters, sets, registers, flags and maps that merge. Its replicas are short-lived functions.
 ///
 /// `up` runs a cluster in one process, `node` one replica of a cluster that is joined by RabbitMQ; `keep` keeps
-/// replicas on AWS Lambda and elsewhere awake; `precompile` makes what a host without a compiler runs. `doctor` and
-/// `purge` look after the broker, `config` after the settings. The other commands are a client and speak HTTP to any
+/// replicas on AWS Lambda and elsewhere awake; `precompile` makes what a host without a compiler runs; `experiment` runs
+/// thousands of replicas in a modelled world. `doctor` and `purge` look after the broker, `config` after the settings. The other commands are a client and speak HTTP to any
 /// Dayfly cluster, by default the one that `up` runs on this machine. The full HTTP interface is described in
 /// wit/http-api.md.
 #[derive(Debug, Parser)]
@@ -94,6 +97,7 @@ enum Command {
     Doctor(Box<DoctorArgs>),
     Purge(Box<PurgeArgs>),
     Precompile(PrecompileArgs),
+    Experiment(ExperimentArgs),
 }
 
 fn main() -> ExitCode {
@@ -111,6 +115,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Purge(args) => purge::run(&args),
         Command::Precompile(args) => precompile::run(&args),
+        Command::Experiment(args) => experiment::experiment(&args),
         Command::Config(args) => settings::config(&args),
     };
     outcome.unwrap_or_else(|error| {

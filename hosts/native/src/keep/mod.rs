@@ -4,14 +4,14 @@
 //! alone), `call` wakes it through `lambda` or `url`, `keeper` brings these together; `bill` counts what that costs by
 //! the prices of `price`, `standing` and `reporter` tell it, `schedule` foretells it.
 
-mod bill;
+pub mod bill;
 mod call;
 mod credentials;
 mod keeper;
 mod lambda;
 mod pause;
 mod planner;
-mod price;
+pub mod price;
 mod reporter;
 mod schedule;
 mod signature;
