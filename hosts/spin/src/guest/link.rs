@@ -55,7 +55,7 @@ impl Host {
             match &connected {
                 Ok(()) => (state.retry_at_ms, state.retry_pause_ms) = (0, RETRY_MS.0),
                 Err(trouble) => {
-                    state.link = None;
+                    state.forget_link();
                     // By chance, so that not all instances come back at once.
                     let pause_ms = state.retry_pause_ms.clamp(RETRY_MS.0, RETRY_MS.1);
                     state.retry_at_ms = now_ms() + pause_ms / 2 + random() % (pause_ms / 2);
