@@ -1,6 +1,6 @@
-//! A model of RabbitMQ as Dayfly uses it: a fan-out to inboxes with a bound and an expiry, a queue of competing consumers,
-//! a queue with a single active consumer, and a log. It is handed one event after the other, in the order of virtual time, and
-//! says what reaches which replica when.
+//! A model of RabbitMQ as Dayfly uses it: a fan-out to inboxes with a bound and an expiry, a queue of competing
+//! consumers, a queue with a single active consumer, and a log. It is handed one event after the other, in the order of
+//! virtual time, and says what reaches which replica when.
 //!
 //! Of each copy of a message it is known what became of it ([`Tally`]); none is forgotten.
 

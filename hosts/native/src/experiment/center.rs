@@ -1,5 +1,6 @@
-//! Everything of a run but the replicas and their hosts: broker, platform, clients and the books, in one line of events. What it
-//! decides reaches a host after the least latency at the earliest, so hosts need not wait for it within that.
+//! Everything of a run but the replicas and their hosts: broker, platform, clients and the books, in one line of
+//! events. What it decides reaches a host after the least latency at the earliest, so hosts need not wait for it within
+//! that.
 
 mod event;
 

@@ -17,7 +17,8 @@ impl NodeId {
     }
 }
 
-/// A kind of route. Frames are opaque; that they go to somebody by name, or to anyone, is what repair looks like from outside.
+/// A kind of route. Frames are opaque; that they go to somebody by name, or to anyone, is what repair looks like from
+/// outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Way {
     /// To all.

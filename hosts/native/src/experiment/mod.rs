@@ -1,9 +1,10 @@
 //! `dayfly experiment`: a cluster of real replicas in a modelled world, under virtual time.
 //!
-//! What is real and what is not: each replica is an instance of the component, whose bytes are those that hosts run, called as
-//! hosts call it. All around it is a model: time and chance, the broker (`broker`), the network (`network`), the host of each
-//! replica (`node`), the platform with its keeper and its bill (`platform`), and clients (`clients`). `center` has all of these but
-//! the hosts; `run` puts them together; `pool` has hosts' turns on several threads; `measure` and `report` tell what was seen.
+//! What is real and what is not: each replica is an instance of the component, whose bytes are those that hosts run,
+//! called as hosts call it. All around it is a model: time and chance, the broker (`broker`), the network (`network`),
+//! the host of each replica (`node`), the platform with its keeper and its bill (`platform`), and clients (`clients`).
+//! `center` has all of these but the hosts; `run` puts them together; `pool` has hosts' turns on several threads;
+//! `measure` and `report` tell what was seen.
 
 mod broker;
 mod center;

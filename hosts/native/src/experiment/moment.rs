@@ -2,8 +2,8 @@
 
 use std::ops::{Add, Sub};
 
-/// When virtual time begins on the replicas' wall clocks, in milliseconds since 1970: the first of January 2026, UTC. Any
-/// would do, as long as it is always the same: names of writers hold it.
+/// When virtual time begins on the replicas' wall clocks, in milliseconds since 1970: the first of January 2026, UTC.
+/// Any would do, as long as it is always the same: names of writers hold it.
 const EPOCH_MS: u64 = 1_767_225_600_000;
 
 /// A moment of a run, or the time between two, in microseconds.

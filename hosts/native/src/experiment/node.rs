@@ -1,9 +1,9 @@
 //! A replica and its host: a real instance of the component, driven as `hosts/engine` drives one, but by virtual time.
 //!
-//! A host does nothing between two *turns*. It has a turn when something reached it, or when something is due; in it, it makes
-//! all calls for which there is a reason, each of which takes some virtual time. So messages that arrive while it is busy are
-//! taken in by one call, as they are in reality. Nothing here looks at another replica: what is to reach somebody is an
-//! [`Output`], and so any number of hosts may have their turns at once.
+//! A host does nothing between two *turns*. It has a turn when something reached it, or when something is due; in it,
+//! it makes all calls for which there is a reason, each of which takes some virtual time. So messages that arrive while
+//! it is busy are taken in by one call, as they are in reality. Nothing here looks at another replica: what is to reach
+//! somebody is an [`Output`], and so any number of hosts may have their turns at once.
 
 mod counter;
 mod effects;
@@ -270,8 +270,8 @@ impl Node {
         }
     }
 
-    /// Asks the component something that belongs to no run: it costs no time, and nobody hears of it. Only after the end.
-    /// None where there is no instance any more.
+    /// Asks the component something that belongs to no run: it costs no time, and nobody hears of it. Only after the
+    /// end. None where there is no instance any more.
     pub fn inquire(&mut self, path: &str) -> Option<(u16, Vec<u8>)> {
         let response = self.instance.as_mut()?.invoke(&get(path)).ok()?;
         Some((response.status, response.body))

@@ -46,7 +46,8 @@ pub struct Report<'a> {
     staleness: Spread,
     fills: Spread,
     broker: Tally,
-    /// Copies of the whole run, warm-up included: whether each is accounted for, and how many wait or are not acknowledged.
+    /// Copies of the whole run, warm-up included: whether each is accounted for, and how many wait or are not
+    /// acknowledged.
     copies: Copies,
     platform: Census,
     cost: Option<Cost>,

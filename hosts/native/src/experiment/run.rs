@@ -1,8 +1,9 @@
 //! A run: replicas and centre, one window of virtual time after the other.
 //!
-//! A window begins with the next thing that happens anywhere, and is as long as the least latency. What happens in it at one
-//! host reaches nobody else within it, so all hosts have their turns in it at once, and the centre has its own; then what each
-//! did is passed on, in the order of the replicas' numbers. So the outcome does not depend on the number of threads.
+//! A window begins with the next thing that happens anywhere, and is as long as the least latency. What happens in it
+//! at one host reaches nobody else within it, so all hosts have their turns in it at once, and the centre has its own;
+//! then what each did is passed on, in the order of the replicas' numbers. So the outcome does not depend on the number
+//! of threads.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -108,8 +108,8 @@ pub struct ReplicaPart {
     pub memory_mib: Option<u64>,
     /// What a call costs of virtual time, in microseconds.
     pub call_us: u64,
-    /// What a KiB of frames, in or out, costs besides, in microseconds. By default what it took on the machine where this was
-    /// written, with counters of a thousand writers; fewer, larger entries take less.
+    /// What a KiB of frames, in or out, costs besides, in microseconds. By default what it took on the machine where
+    /// this was written, with counters of a thousand writers; fewer, larger entries take less.
     pub kib_us: u64,
 }
 
@@ -339,7 +339,8 @@ pub struct Measure {
     /// Of which writes it is followed when each replica sees them: at most one in so many milliseconds; 0: of all.
     /// None: of none.
     pub follow_every_ms: Option<f64>,
-    /// Whether the elements in frames are counted. Each frame is given to a fresh instance, which tells how many it had.
+    /// Whether the elements in frames are counted. Each frame is given to a fresh instance, which tells how many it
+    /// had.
     pub elements: bool,
     /// How long an interval of the series is, in seconds.
     pub series_s: f64,

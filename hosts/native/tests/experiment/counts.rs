@@ -1,5 +1,5 @@
-//! Counts of small runs, compared with those of when `tests/experiment/counts.toml` was last blessed. They follow from scenario,
-//! seed and component alone, so whoever changes what replicas say sees by how much.
+//! Counts of small runs, compared with those of when `tests/experiment/counts.toml` was last blessed. They follow from
+//! scenario, seed and component alone, so whoever changes what replicas say sees by how much.
 //!
 //! `DAYFLY_BLESS=1 cargo test --release -p dayfly --test experiment counts` writes the file anew.
 

@@ -49,8 +49,8 @@ impl Flow {
     }
 }
 
-/// What became of messages. A *copy* is a message in one queue; each copy that came into being was acknowledged, dropped, lost,
-/// or vanished with its inbox, has expired, or is still there ([`Tally::accounts_for`]).
+/// What became of messages. A *copy* is a message in one queue; each copy that came into being was acknowledged,
+/// dropped, lost, or vanished with its inbox, has expired, or is still there ([`Tally::accounts_for`]).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Tally {
     /// Frames that came in, by [`crate::experiment::message::Way`].

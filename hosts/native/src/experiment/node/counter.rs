@@ -1,5 +1,5 @@
-//! Counts the elements in a frame. Frames are opaque to hosts, so the component itself counts: an instance that knows nothing
-//! takes the frame in, and then tells how many entries it has.
+//! Counts the elements in a frame. Frames are opaque to hosts, so the component itself counts: an instance that knows
+//! nothing takes the frame in, and then tells how many entries it has.
 
 use dayfly_engine::contract::Config;
 use dayfly_engine::{Runtime, VirtualClock, VirtualWorld};

@@ -12,8 +12,8 @@ use crate::experiment::message::{Answer, Body, Deed, End, Input, Invocation, Out
 use crate::experiment::moment::Moment;
 use crate::experiment::trace::digest;
 
-/// The same waits as those of `hosts/engine`: how long a wake waits for the broker, a freeze for what was sent, the first
-/// request after a wake for what waited in the inbox, and a client for the broker's confirmation.
+/// The same waits as those of `hosts/engine`: how long a wake waits for the broker, a freeze for what was sent, the
+/// first request after a wake for what waited in the inbox, and a client for the broker's confirmation.
 const BROKER_WAIT: Moment = Moment(2_000_000);
 const SETTLE_MAX: Moment = Moment(2_000_000);
 const DRAIN_MAX: Moment = Moment(500_000);

@@ -71,8 +71,8 @@ impl Account {
         self.since = (now, self.used(now));
     }
 
-    /// An environment was invoked. With the first of a period it runs, and is billed, until it is frozen; those that it takes
-    /// besides are billed as requests.
+    /// An environment was invoked. With the first of a period it runs, and is billed, until it is frozen; those that it
+    /// takes besides are billed as requests.
     pub fn invoked(&mut self, id: NodeId, is_first: bool, now: Moment) {
         self.next += 1;
         self.bill.begun(self.next, duration(now));
