@@ -160,7 +160,8 @@ async fn the_combiner_is_bounded() {
     // It holds 512 unacknowledged, and what waits beyond them is bounded.
     let verdicts = a.publish_all(vec![(Route::Combiner, vec![1; 400], None); 600]).await;
     assert_eq!(verdicts[0], Verdict::Confirmed);
-    assert_eq!(verdicts[599], Verdict::Failed);
+    // Not necessarily the last: on a busy machine what waits may expire meanwhile, and make room.
+    assert!(verdicts.contains(&Verdict::Failed), "{verdicts:?}");
     cluster.purge(&["a"]).await;
 }
 
