@@ -160,7 +160,7 @@ async fn the_combiner_is_bounded() {
     // It holds 512 unacknowledged, and what waits beyond them is bounded.
     let verdicts = a.publish_all(vec![(Route::Combiner, vec![1; 400], None); 600]).await;
     assert_eq!(verdicts[0], Verdict::Confirmed);
-    // Not necessarily the last: on a busy machine what waits may expire meanwhile, and make room.
+    // Which of the later ones is the broker's affair: once, on a busy machine, the last was taken.
     assert!(verdicts.contains(&Verdict::Failed), "{verdicts:?}");
     cluster.purge(&["a"]).await;
 }
