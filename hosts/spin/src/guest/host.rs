@@ -72,6 +72,8 @@ pub struct State {
     pub combining: Combining,
     /// Frames whose outcome is not known.
     pub unsettled: BTreeSet<u64>,
+    /// Those of them that no present link knows of. They are failed as soon as there is one.
+    pub stale: BTreeSet<u64>,
     pub writes: Writes,
     pub link: Option<Link>,
     pub is_connecting: bool,

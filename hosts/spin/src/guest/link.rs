@@ -93,6 +93,9 @@ impl Host {
             state.links += 1;
             let number = state.links;
             let session = Session::new(opening, now_ms());
+            // What was under way over the former link, or had none, may or may not have arrived.
+            let former = std::mem::take(&mut state.unsettled);
+            state.stale.extend(former);
             state.link = Some(Link { number, session, writer: Some(writer), is_ready: false, servers: 0 });
             number
         };
@@ -114,8 +117,7 @@ impl Host {
             self.flush().await;
             pause(1).await;
         }
-        // What was under way over the former link, or had none, may or may not have arrived.
-        let stale = std::mem::take(&mut self.state.borrow_mut().unsettled);
+        let stale = std::mem::take(&mut self.state.borrow_mut().stale);
         self.settle(&stale.into_iter().map(|id| (id, Verdict::Failed)).collect::<Vec<_>>());
         let unannounced = {
             let mut state = self.state.borrow_mut();
