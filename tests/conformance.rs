@@ -5,15 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
+use dayfly_conformance::player::play;
+use dayfly_conformance::scenario::read_folder;
+use dayfly_conformance::stage::Runner;
 use dayfly_tests::application::Platform;
 use dayfly_tests::lambda::LambdaRunner;
 use dayfly_tests::native::NativeRunner;
 use dayfly_tests::node::NodeRunner;
-use dayfly_tests::player::play;
 use dayfly_tests::program::ProgramRunner;
-use dayfly_tests::scenario::read_folder;
 use dayfly_tests::spin::SpinRunner;
-use dayfly_tests::stage::Runner;
 use dayfly_tests::stepped::SteppedRunner;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 

@@ -11,13 +11,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use dayfly_core::http::Request;
+use dayfly_conformance::http::{Answer, Request};
 use dayfly_tests::client::Client;
 use dayfly_tests::node::{Node, fresh_cluster, settle};
 use dayfly_tests::patience::await_that;
 use dayfly_tests::platform::{Front, Platform, Settings};
 use dayfly_tests::process::program_file;
-use dayfly_tests::stage::Answer;
 use serde_json::{Value, json};
 
 /// How long anything that is awaited may take on a busy machine.

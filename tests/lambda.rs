@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use dayfly_core::http::Request;
+use dayfly_conformance::http::Request;
 use dayfly_engine::world::system_now_ms;
 use dayfly_engine::{AmqpBroker, AmqpConfig, Attachment, Broker, Event};
 use dayfly_tests::control::control;

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use dayfly_core::http::Request;
+use dayfly_conformance::http::Request;
 use dayfly_tests::function::{read_answer, url_event};
 use dayfly_tests::node::{Node, fresh_cluster};
 use dayfly_tests::watch::{Emulator, function, json_of};

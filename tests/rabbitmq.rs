@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use std::{env, thread};
 
 use anyhow::{Context, Result, ensure};
+use dayfly_conformance::http::Answer;
 use dayfly_tests::control::queues;
 use dayfly_tests::node::{Node, broker_url, fresh_cluster, settle};
-use dayfly_tests::stage::Answer;
 use dayfly_tests::throttle::throttle;
 use serde_json::Value;
 

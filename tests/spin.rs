@@ -10,11 +10,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use dayfly_conformance::http::Answer;
 use dayfly_tests::application::{Application, Platform, StateFolder, broker_address};
 use dayfly_tests::control::queues;
 use dayfly_tests::node::{Node, broker_url, fresh_cluster};
 use dayfly_tests::patience::await_that;
-use dayfly_tests::stage::Answer;
 use dayfly_tests::throttle::Line;
 use serde_json::{Value, json};
 

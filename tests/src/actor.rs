@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use dayfly_conformance::act::RouteKind;
 use dayfly_core::config::Config;
 use dayfly_core::effect::{FrameId, Verdict};
 use dayfly_core::time::Timestamp;
 
-use crate::act::RouteKind;
 use crate::broker::Message;
 use crate::life::Life;
 

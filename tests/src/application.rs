@@ -11,12 +11,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use dayfly_core::http::Request;
+use dayfly_conformance::http::{Answer, Request};
 use serde_json::Value;
 
 use crate::client::Client;
 use crate::node::broker_url;
-use crate::stage::Answer;
 use crate::status::Status;
 
 /// What the test command tells (xtask/src/spin.rs): the folder of the application for the newer Spin.

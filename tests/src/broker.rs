@@ -4,10 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use dayfly_conformance::act::{Fault, Mood, Partition, RouteKind};
 use dayfly_core::effect::{Frame, Route, Verdict};
 use dayfly_core::time::Timestamp;
-
-use crate::act::{Fault, Mood, Partition, RouteKind};
 
 /// Identifies an actor (one life of a replica) in its world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

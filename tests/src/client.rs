@@ -6,9 +6,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use dayfly_core::http::Request;
-
-use crate::stage::Answer;
+use dayfly_conformance::http::{Answer, Request};
 
 /// How long a read or a write may take.
 const PATIENCE: Duration = Duration::from_secs(60);

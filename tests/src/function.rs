@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use dayfly_core::http::Request;
+use dayfly_conformance::http::{Answer, Request};
 use dayfly_engine::{Limits, Runtime, Target};
 use lambda_simulator::process::{ManagedProcess, ProcessConfig, ProcessRole};
 use lambda_simulator::{FreezeMode, InvocationStatus, Simulator};
@@ -20,7 +20,6 @@ use tokio::runtime::Runtime as Tokio;
 
 use crate::component::component_file;
 use crate::node::broker_url;
-use crate::stage::Answer;
 use crate::status::Status;
 
 /// How long an invocation may take, its lingering included; Lambda permits 15 minutes.

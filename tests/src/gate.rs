@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use dayfly_conformance::act::{Mood, Partition, RouteKind};
 use dayfly_core::frame::Frame;
 use dayfly_engine::broker::BoxFuture;
 use dayfly_engine::contract::{self, Receipt, Verdict};
 use dayfly_engine::{Attachment, Broker, BrokerError, Bus, BusConfig, Delivery, Event, Link, LogReader, Source};
 use tokio::sync::Notify;
 
-use crate::act::{Mood, Partition, RouteKind};
 use crate::broker::{self, ActorId, Fate, Message, Queue};
 
 /// A frame that a replica has published.

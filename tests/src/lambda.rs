@@ -2,16 +2,16 @@
 //! is a SIGKILL, as when the platform reclaims an environment. A second emulator plays the scenarios that need neither.
 
 use anyhow::Result;
-use dayfly_core::http::Request;
+use dayfly_conformance::act::Act;
+use dayfly_conformance::http::{Answer, Request};
+use dayfly_conformance::scenario::Scenario;
+use dayfly_conformance::stage::{Runner, Stage};
+use dayfly_conformance::step::Step;
 use serde_json::{Value, json};
 
-use crate::act::Act;
 use crate::function::Function;
 use crate::node::fresh_cluster;
-use crate::scenario::Scenario;
 use crate::serverless::{self, Environment, Environments, FunctionStage};
-use crate::stage::{Answer, Runner, Stage};
-use crate::step::Step;
 use crate::told::Told;
 use crate::watch::Watched;
 

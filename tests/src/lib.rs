@@ -1,6 +1,5 @@
 //! The conformance suite: scenarios as data, and the runners that play them on the core alone and on each host.
 
-pub mod act;
 pub mod actor;
 pub mod application;
 pub mod broker;
@@ -8,9 +7,9 @@ pub mod chance;
 pub mod client;
 pub mod component;
 pub mod control;
-pub mod expectation;
 pub mod function;
 pub mod gate;
+pub mod gateway;
 pub mod lambda;
 pub mod life;
 pub mod native;
@@ -19,19 +18,14 @@ pub mod package_index;
 pub mod patience;
 pub mod plain;
 pub mod platform;
-pub mod player;
 pub mod process;
 pub mod program;
-pub mod scenario;
 pub mod serverless;
 pub mod simulation;
 pub mod spin;
 pub mod spin_platform;
-pub mod stage;
 pub mod status;
-pub mod step;
 pub mod stepped;
-pub mod text;
 pub mod throttle;
 pub mod told;
 pub mod trace;

@@ -6,19 +6,19 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use dayfly_core::http::Request;
+use dayfly_conformance::act::{Act, Mood, RouteKind, Settings, Start};
+use dayfly_conformance::http::{Answer, Request};
+use dayfly_conformance::scenario::Scenario;
+use dayfly_conformance::stage::{Runner, Stage};
+use dayfly_conformance::step::Step;
 use dayfly_engine::{Lease, Phase, Replica, ReplicaOptions, SystemWorld};
 use tokio::runtime::Runtime as Tokio;
 
-use crate::act::{Act, Mood, RouteKind, Settings, Start};
 use crate::broker::Broker as Rules;
 use crate::component::{from_config, from_request, runtime};
 use crate::gate::Gate;
-use crate::scenario::Scenario;
-use crate::stage::{Answer, Runner, Stage};
 use crate::status::Status;
-use crate::step::Step;
-use crate::stepped::{CLUSTER, bodies, configure, mangled};
+use crate::stepped::{CLUSTER, bodies, configure, mangled, to_core};
 
 /// A scenario that lets more time pass than this is not played in real time.
 const REAL_MS_MAX: u64 = 6_000;
@@ -206,7 +206,7 @@ impl NativeStage {
 
     /// Hands frames to a replica and waits until it has taken them.
     fn hand(&mut self, label: &str, bodies: Vec<Vec<u8>>) -> Result<()> {
-        let name = self.name_of(label)?;
+        let name = self.find(label)?.name.clone();
         let gate = self.gate(label)?.clone();
         bodies.into_iter().for_each(|body| gate.inject(&name, body));
         let until = Instant::now() + ANSWER;
@@ -292,7 +292,7 @@ impl Stage for NativeStage {
         let player = self.find(label)?;
         ensure!(player.awake, "{label} is not awake");
         let replica = player.replica.clone();
-        let answered = async { tokio::time::timeout(ANSWER, replica.invoke(from_request(request))).await };
+        let answered = async { tokio::time::timeout(ANSWER, replica.invoke(from_request(&to_core(request)))).await };
         let response = tokio()?.block_on(answered).with_context(|| format!("no answer within {ANSWER:?}"))??;
         Ok(Answer { status: response.status, headers: response.headers, body: response.body })
     }
@@ -326,9 +326,9 @@ impl Stage for NativeStage {
         self.players.iter().filter(|player| player.awake).map(|player| player.label.clone()).collect()
     }
 
-    fn name_of(&self, label: &str) -> Result<String> {
+    fn name_of(&self, label: &str) -> Result<Option<String>> {
         let player = self.players.iter().rev().find(|player| player.label == label);
-        Ok(player.with_context(|| format!("no replica has been started as {label:?}"))?.name.clone())
+        Ok(Some(player.with_context(|| format!("no replica has been started as {label:?}"))?.name.clone()))
     }
 
     fn labels(&self) -> Vec<String> {

@@ -7,17 +7,17 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use dayfly_core::http::Request;
+use dayfly_conformance::act::{Act, Settings, Start};
+use dayfly_conformance::http::{Answer, Request};
+use dayfly_conformance::scenario::Scenario;
+use dayfly_conformance::stage::{Runner, Stage};
+use dayfly_conformance::step::Step;
+use dayfly_conformance::text::Variables;
 
-use crate::act::{Act, Settings, Start};
 use crate::client::Client;
 use crate::native::too_slow;
 use crate::process::Process;
-use crate::scenario::Scenario;
-use crate::stage::{Answer, Runner, Stage};
 use crate::status::Status;
-use crate::step::{Ask, Step};
-use crate::text::Variables;
 use crate::told::told;
 
 /// Where the tests' RabbitMQ is.
@@ -28,9 +28,6 @@ const POLL: Duration = Duration::from_millis(20);
 
 /// How long a replica may take to be complete and connected.
 const READY: Duration = Duration::from_secs(60);
-
-/// A header of more bytes is not sent over HTTP: servers bound heads.
-const HEADER_BYTES_MAX: usize = 8 << 10;
 
 /// The URL of the tests' RabbitMQ.
 pub fn broker_url() -> Result<String> {
@@ -173,17 +170,11 @@ impl Runner for NodeRunner {
     }
 }
 
-/// Whether a request has a header that servers do not take.
-pub fn has_long_header(ask: &Ask) -> bool {
-    let is_long = |value: Vec<u8>| value.len() > HEADER_BYTES_MAX;
-    ask.headers.values().any(|value| value.bytes(&Variables::new()).is_ok_and(is_long))
-}
-
 /// What this stage cannot do.
 fn refuses(step: &Step, usual: &Settings) -> Option<&'static str> {
     let act = match step {
         Step::Ask(ask) => {
-            return has_long_header(ask).then_some("HTTP servers bound headers");
+            return ask.has_long_header().then_some("HTTP servers bound headers");
         }
         Step::Settle(settle) if settle.quiet => return Some("the program does not tell who is quiet"),
         Step::Settle(_) | Step::Members(_) | Step::Roots(_) => return None,
@@ -320,9 +311,9 @@ impl Stage for NodeStage {
         self.players.iter().filter(awake).map(|player| player.label.clone()).collect()
     }
 
-    fn name_of(&self, label: &str) -> Result<String> {
+    fn name_of(&self, label: &str) -> Result<Option<String>> {
         let found = self.players.iter().rev().find(|player| player.label == label);
-        Ok(found.with_context(|| format!("no replica has been started as {label:?}"))?.name.clone())
+        Ok(Some(found.with_context(|| format!("no replica has been started as {label:?}"))?.name.clone()))
     }
 
     fn labels(&self) -> Vec<String> {

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail, ensure};
+use dayfly_conformance::expectation::percent_encode;
 use serde_json::Value;
 
 use crate::client::Client;
-use crate::expectation::percent_encode;
 
 /// A key: type and name.
 pub type Key = (String, String);

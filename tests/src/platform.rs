@@ -19,7 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, ensure};
-use dayfly_core::http::Request;
+use dayfly_conformance::http::{Answer, Request};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -28,7 +28,6 @@ use self::environment::Environment;
 pub use self::front::Front;
 pub use self::pid::{Memory, Pid};
 use crate::function::{Outcome, read_answer, url_event};
-use crate::stage::Answer;
 
 /// How often it is looked whether an environment has reached its age.
 const REAP: Duration = Duration::from_millis(100);

@@ -6,24 +6,21 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use dayfly_core::http::Request;
+use dayfly_conformance::act::{Act, Settings};
+use dayfly_conformance::expectation::percent_encode;
+use dayfly_conformance::http::{Answer, Request};
+use dayfly_conformance::scenario::Scenario;
+use dayfly_conformance::stage::{Runner, Stage};
+use dayfly_conformance::step::Step;
 use serde_json::Value;
 
-use crate::act::{Act, Settings};
 use crate::client::Client;
-use crate::expectation::percent_encode;
 use crate::native::too_slow;
 use crate::process::Process;
-use crate::scenario::Scenario;
-use crate::stage::{Answer, Runner, Stage};
 use crate::status::Status;
-use crate::step::Step;
 
 /// How often the roots are compared while things settle.
 const POLL: Duration = Duration::from_millis(20);
-
-/// A header of more bytes is not sent over HTTP: servers bound heads.
-const HEADER_BYTES_MAX: usize = 8 << 10;
 
 /// A running `dayfly up`. Dropping it kills the process.
 #[derive(Debug)]
@@ -141,8 +138,7 @@ impl Runner for ProgramRunner {
 fn refuses(step: &Step) -> Option<&'static str> {
     let act = match step {
         Step::Ask(ask) => {
-            let long = ask.headers.values().any(|value| value.bytes(&BTreeMap::new()).is_ok_and(is_long));
-            return long.then_some("HTTP servers bound headers");
+            return ask.has_long_header().then_some("HTTP servers bound headers");
         }
         Step::Settle(settle) if settle.quiet => return Some("the program does not tell who is quiet"),
         Step::Settle(_) | Step::Members(_) | Step::Roots(_) => return None,
@@ -171,25 +167,10 @@ fn refuses(step: &Step) -> Option<&'static str> {
     }
 }
 
-fn is_long(value: Vec<u8>) -> bool {
-    value.len() > HEADER_BYTES_MAX
-}
-
 fn refuses_start(step: &Step) -> Option<&'static str> {
     let Step::Act(act) = step else { return None };
     let Act::Start(start) = &**act else { return None };
-    let plain = start.name.is_none()
-        && !start.unnamed
-        && start.cluster.is_none()
-        && start.region.is_empty()
-        && start.zone.is_empty()
-        && start.founder.is_none()
-        && start.clock_ms == 0
-        && start.lease_ms.is_none()
-        && start.load.is_none()
-        && start.refused.is_none()
-        && start.config == Settings::default();
-    (!plain).then_some("`dayfly up` starts replicas that are all alike")
+    (!start.is_plain()).then_some("`dayfly up` starts replicas that are all alike")
 }
 
 struct ProgramStage {
@@ -202,6 +183,11 @@ struct ProgramStage {
 }
 
 impl ProgramStage {
+    fn name(&self, label: &str) -> Result<&str> {
+        let found = self.labels.iter().find(|(other, _)| other == label);
+        Ok(&found.with_context(|| format!("no replica has been started as {label:?}"))?.1)
+    }
+
     fn status(&mut self, label: &str) -> Result<Status> {
         let request = Request { method: "GET".into(), path: "/v1/status".into(), ..Request::default() };
         let answer = self.request(label, &request, false)?;
@@ -256,7 +242,7 @@ impl Stage for ProgramStage {
     }
 
     fn request(&mut self, label: &str, request: &Request, _confirmed: bool) -> Result<Answer> {
-        Client::new(&format!("{}/replicas/{}", self.program.url(), self.name_of(label)?))?.ask(request)
+        Client::new(&format!("{}/replicas/{}", self.program.url(), self.name(label)?))?.ask(request)
     }
 
     fn settle(&mut self, within_ms: u64, _quiet: bool) -> Result<Vec<Vec<String>>> {
@@ -276,9 +262,8 @@ impl Stage for ProgramStage {
         self.labels.iter().take(self.started).map(|(label, _)| label.clone()).collect()
     }
 
-    fn name_of(&self, label: &str) -> Result<String> {
-        let found = self.labels.iter().find(|(other, _)| other == label);
-        Ok(found.with_context(|| format!("no replica has been started as {label:?}"))?.1.clone())
+    fn name_of(&self, label: &str) -> Result<Option<String>> {
+        Ok(Some(self.name(label)?.to_owned()))
     }
 
     fn labels(&self) -> Vec<String> {

@@ -6,14 +6,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use dayfly_core::http::Request;
+use dayfly_conformance::act::{Act, Settings, Start};
+use dayfly_conformance::http::{Answer, Request};
+use dayfly_conformance::scenario::Scenario;
+use dayfly_conformance::stage::Stage;
+use dayfly_conformance::step::Step;
 use serde_json::Value;
 
-use crate::act::{Act, Settings, Start};
 use crate::native::too_slow;
-use crate::scenario::Scenario;
-use crate::stage::{Answer, Stage};
-use crate::step::Step;
 use crate::told::{Told, told};
 
 /// How long things may take in all to settle, besides what a scenario gives them: functions are woken and frozen.
@@ -226,9 +226,9 @@ impl Stage for FunctionStage {
         self.players.iter().filter(awake).map(|player| player.label.clone()).collect()
     }
 
-    fn name_of(&self, label: &str) -> Result<String> {
+    fn name_of(&self, label: &str) -> Result<Option<String>> {
         let found = self.players.iter().rev().find(|player| player.label == label);
-        Ok(found.with_context(|| format!("no replica has been started as {label:?}"))?.name.clone())
+        Ok(Some(found.with_context(|| format!("no replica has been started as {label:?}"))?.name.clone()))
     }
 
     fn labels(&self) -> Vec<String> {

@@ -3,16 +3,16 @@
 //! linger request. A freeze is a SIGSTOP of the process, a kill a SIGKILL, and what was stored is not used again.
 
 use anyhow::Result;
-use dayfly_core::http::Request;
+use dayfly_conformance::act::Act;
+use dayfly_conformance::http::{Answer, Request};
+use dayfly_conformance::scenario::Scenario;
+use dayfly_conformance::stage::{Runner, Stage};
+use dayfly_conformance::step::Step;
 use serde_json::Value;
 
-use crate::act::Act;
 use crate::application::{Application, Platform, StateFolder};
-use crate::node::{fresh_cluster, has_long_header};
-use crate::scenario::Scenario;
+use crate::node::fresh_cluster;
 use crate::serverless::{self, Environment, Environments, FunctionStage};
-use crate::stage::{Answer, Runner, Stage};
-use crate::step::Step;
 use crate::told::Told;
 
 /// Plays scenarios on applications.
@@ -31,7 +31,7 @@ impl Runner for SpinRunner {
         if let Some(absence) = self.0.absence() {
             return Some(absence.to_owned());
         }
-        if scenario.steps.iter().any(|line| matches!(&line.step, Step::Ask(ask) if has_long_header(ask))) {
+        if scenario.steps.iter().any(|line| matches!(&line.step, Step::Ask(ask) if ask.has_long_header())) {
             return Some("HTTP servers bound headers".to_owned());
         }
         if scenario.steps.iter().any(|line| line.text.contains("/dropped/")) {

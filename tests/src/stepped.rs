@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
+use dayfly_conformance::act::{Act, Inject, Mangle, RouteKind, Save, Settings, Start, Thaw};
+use dayfly_conformance::http::{Answer, Request};
+use dayfly_conformance::scenario::Scenario;
+use dayfly_conformance::stage::{Runner, Stage};
+use dayfly_conformance::text::Variables;
 use dayfly_core::config::Config;
 use dayfly_core::effect::{FrameId, Verdict};
-use dayfly_core::http::Request;
 
-use crate::act::{Act, Inject, Mangle, RouteKind, Save, Settings, Start, Thaw};
 use crate::actor::{Actor, Phase};
 use crate::broker::ActorId;
 use crate::chance::Chance;
 use crate::life::{CoreMaker, Maker};
-use crate::scenario::Scenario;
-use crate::stage::{Answer, Runner, Stage};
 use crate::status::Status;
-use crate::text::Variables;
 use crate::world::World;
 
 /// How large an inbox is where the scenario does not say.
@@ -253,7 +253,7 @@ impl SteppedStage {
     fn status(&mut self, label: &str) -> Result<Status> {
         let id = self.find(label, Phase::Awake)?;
         let request = Request { method: "GET".into(), path: "/v1/status".into(), ..Request::default() };
-        let response = self.world.invoke(id, &request)?;
+        let response = self.world.invoke(id, &to_core(&request))?;
         serde_json::from_slice(&response.body).context("the status is not as wit/http-api.md has it")
     }
 
@@ -351,7 +351,7 @@ impl Stage for SteppedStage {
 
     fn request(&mut self, label: &str, request: &Request, confirmed: bool) -> Result<Answer> {
         let id = self.find(label, Phase::Awake)?;
-        let response = self.world.invoke(id, request)?;
+        let response = self.world.invoke(id, &to_core(request))?;
         if let (true, Some(frame)) = (confirmed, response.after)
             && self.verdict(id, frame)? != Verdict::Confirmed
         {
@@ -384,8 +384,8 @@ impl Stage for SteppedStage {
         awake.map(|actor| actor.label.clone()).collect()
     }
 
-    fn name_of(&self, label: &str) -> Result<String> {
-        Ok(self.world.actors[self.world.find(label)?.0].name.clone())
+    fn name_of(&self, label: &str) -> Result<Option<String>> {
+        Ok(Some(self.world.actors[self.world.find(label)?.0].name.clone()))
     }
 
     fn labels(&self) -> Vec<String> {
@@ -442,6 +442,17 @@ fn unconfirmed(name: &str) -> Answer {
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let headers = vec![header("content-type", "application/json"), header("dayfly-replica", name)];
     Answer { status: 503, headers, body: body.to_string().into_bytes() }
+}
+
+/// A scenario's request in the core's words.
+pub fn to_core(request: &Request) -> dayfly_core::http::Request {
+    dayfly_core::http::Request {
+        method: request.method.clone(),
+        path: request.path.clone(),
+        query: request.query.clone(),
+        headers: request.headers.clone(),
+        body: request.body.clone(),
+    }
 }
 
 /// The bodies that a step hands over, where `published` is what the replica that it names has published, newest first.

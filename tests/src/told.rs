@@ -1,6 +1,6 @@
 //! The settings of a scenario as hosts are told them: by names and units that all have in common.
 
-use crate::act::Settings;
+use dayfly_conformance::act::Settings;
 
 /// A setting's name, as that of the flag of `dayfly node`, and its value.
 pub type Told = (&'static str, String);

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use dayfly_core::http::Request;
+use dayfly_conformance::http::{Answer, Request};
 use serde_json::{Value, json};
 
 use crate::client::Client;
@@ -19,7 +19,6 @@ use crate::function::{read_answer, url_event};
 use crate::lambda::{variables, wake_event};
 use crate::node::broker_url;
 use crate::serverless::{Environment, Environments};
-use crate::stage::Answer;
 use crate::told::Told;
 
 /// How long anything that is awaited may take on a busy machine.

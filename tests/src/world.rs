@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
+use dayfly_conformance::act::Mood;
 use dayfly_core::config::{Config, FRAME_SLACK_BYTES};
 use dayfly_core::effect::{Effects, Receipt, Verdict};
 use dayfly_core::http::{Request, Response};
 use dayfly_core::time::Timestamp;
 
-use crate::act::Mood;
 use crate::actor::{Actor, LEASE_MS, Phase};
 use crate::broker::{ActorId, Broker, Fate, Message, Queue, kind};
 use crate::chance::Chance;

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail, ensure};
-use dayfly_core::http::Request;
+use dayfly_conformance::http::Request;
 use dayfly_tests::node::fresh_cluster;
 use dayfly_tests::platform::{Bill, Platform, Settings};
 use serde::Serialize;

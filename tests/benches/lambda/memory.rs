@@ -1,7 +1,7 @@
 //! What the process of an environment holds in memory.
 
 use anyhow::{Context, Result, ensure};
-use dayfly_core::http::Request;
+use dayfly_conformance::http::Request;
 use dayfly_tests::node::fresh_cluster;
 use dayfly_tests::platform::{Memory, Platform, Settings};
 use serde::Serialize;

@@ -3,34 +3,24 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use axum::Router;
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::to_bytes;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::{get, post};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
 use super::{Platform, Refused, Shared};
-use crate::function::{Outcome, read_answer, tokio, url_event};
-use crate::stage::Answer;
-
-/// What AWS permits a request or an answer to have.
-const BODY_BYTES_MAX: usize = 6 << 20;
-/// Headers that are made anew for each hop.
-const OF_THE_HOP: [&str; 3] = ["connection", "content-length", "transfer-encoding"];
+use crate::function::{Outcome, read_answer, url_event};
+use crate::gateway::{self, BODY_BYTES_MAX, Gateway, respond};
 
 /// Which version of the function ran: there is but one.
 const VERSION: (&str, &str) = ("x-amz-executed-version", "$LATEST");
 
 /// A server. Dropping it ends it; the platform goes on.
-pub struct Front {
-    address: SocketAddr,
-    task: JoinHandle<()>,
-}
+pub struct Front(Gateway);
 
 impl Front {
     /// Serves a platform at this address; with port 0 at a free one.
@@ -43,24 +33,12 @@ impl Front {
             .route("/platform", get(standing))
             .fallback(by_url)
             .with_state(Arc::clone(&platform.shared));
-        let listener = tokio().block_on(TcpListener::bind(address)).with_context(|| address.to_string())?;
-        let address = listener.local_addr()?;
-        let task = tokio().spawn(async move {
-            // It ends with the process, or when it is aborted.
-            let _ = axum::serve(listener, router).await;
-        });
-        Ok(Self { address, task })
+        Ok(Self(Gateway::listen(router, address)?))
     }
 
     /// Where it is: `http://HOST:PORT`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-}
-
-impl Drop for Front {
-    fn drop(&mut self) {
-        self.task.abort();
+        self.0.url()
     }
 }
 
@@ -110,21 +88,12 @@ fn names(given: &str, function: &str) -> bool {
 
 /// The function's URL: all other paths.
 async fn by_url(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, BODY_BYTES_MAX).await else { return too_large() };
     // Headers that are no text are left out, as a JSON event cannot have them.
-    let text = |(name, value): (&HeaderName, &HeaderValue)| Some((name.to_string(), value.to_str().ok()?.to_owned()));
-    let request = dayfly_core::http::Request {
-        method: parts.method.to_string(),
-        path: parts.uri.path().to_owned(),
-        query: parts.uri.query().unwrap_or_default().to_owned(),
-        headers: parts.headers.iter().filter_map(text).collect(),
-        body: body.to_vec(),
-    };
+    let Some(request) = gateway::read(request).await else { return too_large() };
     let invoked = blocking(move || shared.invoke(url_event(&request))).await;
     match invoked {
         Ok(Outcome::Answer(answer)) => match read_answer(&answer) {
-            Ok(answer) => of_answer(answer),
+            Ok(answer) => gateway::write(answer),
             Err(reason) => respond(502, &[], json!({"Message": format!("{reason:#}")}).to_string()),
         },
         Ok(Outcome::Error(_, _)) | Err(Refused::NotStarted(_) | Refused::Died(_)) => {
@@ -144,13 +113,6 @@ async fn standing(State(shared): State<Arc<Shared>>) -> Response {
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refused> + Send + 'static) -> Result<T, Refused> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|panic| Err(Refused::Died(panic.to_string())))
-}
-
-fn of_answer(answer: Answer) -> Response {
-    let kept = |(name, _): &&(String, String)| !OF_THE_HOP.contains(&name.to_ascii_lowercase().as_str());
-    let headers: Vec<(&str, &str)> =
-        answer.headers.iter().filter(kept).map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    respond(answer.status, &headers, answer.body)
 }
 
 fn failed(kind: &str, message: &str) -> Response {
@@ -176,22 +138,6 @@ fn too_large() -> Response {
 
 fn error(status: u16, kind: &str, body: &Value) -> Response {
     respond(status, &[("x-amzn-errortype", kind)], body.to_string())
-}
-
-/// An answer of JSON, unless its headers say otherwise.
-fn respond(status: u16, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Response {
-    let mut response = Response::new(Body::from(body.into()));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) && status != 204 {
-        response.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
-    }
-    for (name, value) in headers {
-        // What is none of HTTP cannot be handed on.
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(*name), HeaderValue::try_from(*value)) {
-            response.headers_mut().append(name, value);
-        }
-    }
-    response
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -1,47 +1,10 @@
 //! What a runner brings: a stage on which scenarios are played.
 
-use anyhow::{Context, Result, ensure};
-use dayfly_core::http::Request;
-use serde_json::Value;
+use anyhow::Result;
 
 use crate::act::Act;
+use crate::http::{Answer, Request};
 use crate::scenario::Scenario;
-
-/// An answer as the client sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// The HTTP status.
-    pub status: u16,
-    /// The headers, names as they came.
-    pub headers: Vec<(String, String)>,
-    /// The body.
-    pub body: Vec<u8>,
-}
-
-impl Answer {
-    /// The value of the header of this name (in lower case), if there is exactly one.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        let mut values = self.headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
-        let value = values.next()?;
-        values.next().is_none().then_some(value.1.as_str())
-    }
-
-    /// The body, as JSON.
-    pub fn json(&self) -> Result<Value> {
-        serde_json::from_slice(&self.body).with_context(|| format!("no JSON: {}", String::from_utf8_lossy(&self.body)))
-    }
-
-    /// What it tells that a key holds; an error unless it is 200.
-    pub fn value(&self) -> Result<Value> {
-        ensure!(self.status == 200, "{} {}", self.status, String::from_utf8_lossy(&self.body));
-        Ok(self.json()?["value"].take())
-    }
-
-    /// The code of a refusal.
-    pub fn code(&self) -> Result<String> {
-        Ok(self.json()?["error"]["code"].as_str().context("no code")?.to_owned())
-    }
-}
 
 /// A cluster in the hands of a scenario. One stage serves one run of one scenario.
 pub trait Stage {
@@ -61,8 +24,8 @@ pub trait Stage {
     /// The labels of the replicas that are awake, in the order of their start.
     fn awake(&self) -> Vec<String>;
 
-    /// The name of the replica of this label, whether it is alive or not.
-    fn name_of(&self, label: &str) -> Result<String>;
+    /// The name of the replica of this label, whether it is alive or not; none where whoever is behind the URL answers.
+    fn name_of(&self, label: &str) -> Result<Option<String>>;
 
     /// The labels of all that were ever started.
     fn labels(&self) -> Vec<String>;

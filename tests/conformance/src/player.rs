@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail, ensure};
-use dayfly_core::http::Request;
 use serde_json::Value;
 
 use crate::act::Act;
 use crate::expectation::{check, check_form, json_body, percent_encode};
+use crate::http::{Answer, Request};
 use crate::scenario::Scenario;
-use crate::stage::{Answer, Runner, Stage};
+use crate::stage::{Runner, Stage};
 use crate::step::{Ask, Members, Roots, Settle, Step, Traffic};
 use crate::text::Variables;
 
@@ -59,8 +59,9 @@ impl Player {
     fn act(&mut self, act: &Act) -> Result<()> {
         self.stage.act(act)?;
         for label in self.stage.labels() {
-            let name = self.stage.name_of(&label)?;
-            self.variables.insert(label, name);
+            if let Some(name) = self.stage.name_of(&label)? {
+                self.variables.insert(label, name);
+            }
         }
         Ok(())
     }
@@ -107,7 +108,7 @@ impl Player {
         // Who waits for the broker lets time pass, and others write meanwhile.
         let before = if self.stage.is_still() && !confirmed { Some(self.root(label)?) } else { None };
         let answer = self.stage.request(label, request, confirmed)?;
-        check_form(&answer, &self.stage.name_of(label)?).with_context(|| outline(label, &answer))?;
+        check_form(&answer, self.stage.name_of(label)?.as_deref()).with_context(|| outline(label, &answer))?;
         let writes = matches!(request.method.as_str(), "POST" | "DELETE") && answer.status < 400;
         if writes {
             ensure!(answer.header("dayfly-context").is_some(), "a write without context: {}", outline(label, &answer));
@@ -141,7 +142,7 @@ impl Player {
             Request { method: "GET".to_owned(), path: path.to_owned(), query: query.to_owned(), ..Request::default() };
         let answer = self.stage.request(label, &request, false)?;
         ensure!(answer.status == 200, "GET {path}?{query}: {}", outline(label, &answer));
-        check_form(&answer, &self.stage.name_of(label)?).with_context(|| outline(label, &answer))?;
+        check_form(&answer, self.stage.name_of(label)?.as_deref()).with_context(|| outline(label, &answer))?;
         json_body(&answer)
     }
 
@@ -209,7 +210,7 @@ impl Player {
             let states: BTreeMap<_, _> =
                 members.iter().map(|member| (member["name"].as_str().unwrap_or_default(), &member["state"])).collect();
             for (whom, state) in &expected.states {
-                let name = self.stage.name_of(whom)?;
+                let name = self.stage.name_of(whom)?.context("this stage knows no names")?;
                 let found = states.get(name.as_str()).map_or("gone", |state| state.as_str().unwrap_or("no text"));
                 ensure!(found == state, "{label} holds {whom} for {found} in place of {state}");
             }

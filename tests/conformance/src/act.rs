@@ -87,6 +87,23 @@ pub struct Start {
     pub refused: Option<String>,
 }
 
+impl Start {
+    /// Whether nothing is said of the replica but its label.
+    pub fn is_plain(&self) -> bool {
+        self.name.is_none()
+            && !self.unnamed
+            && self.cluster.is_none()
+            && self.region.is_empty()
+            && self.zone.is_empty()
+            && self.founder.is_none()
+            && self.clock_ms == 0
+            && self.lease_ms.is_none()
+            && self.load.is_none()
+            && self.refused.is_none()
+            && self.config == Settings::default()
+    }
+}
+
 /// Settings of a replica; what is absent has the usual value of `wit/lifecycle.wit`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::stage::Answer;
+use crate::http::Answer;
 use crate::step::Ask;
 use crate::text::{Text, Variables};
 
@@ -23,13 +23,16 @@ const CODES: [(u16, &[&str]); 9] = [
 /// Codes of answers that a host may make without a replica.
 const HOST_MADE: [&str; 2] = ["no_replica", "body_too_large"];
 
-/// What every answer must satisfy, whatever the scenario: the replica names itself, header names are in lower case, an
-/// error has the one form of errors, a success is JSON or nothing.
-pub fn check_form(answer: &Answer, replica: &str) -> Result<()> {
+/// What every answer must satisfy, whatever the scenario: the replica names itself (and is this one, if that is known),
+/// header names are in lower case, an error has the one form of errors, a success is JSON or nothing.
+pub fn check_form(answer: &Answer, replica: Option<&str>) -> Result<()> {
     let named = answer.header("dayfly-replica");
     let host_made = || json_body(answer).is_ok_and(|body| HOST_MADE.iter().any(|code| body["error"]["code"] == *code));
-    let fits = named == Some(replica) || (named.is_none() && host_made());
-    ensure!(fits, "dayfly-replica is {named:?} in place of {replica:?}");
+    let fits = match named {
+        Some(named) => replica.is_none_or(|replica| replica == named),
+        None => host_made(),
+    };
+    ensure!(fits, "dayfly-replica is {named:?} in place of {:?}", replica.unwrap_or("a name"));
     for (name, _) in &answer.headers {
         ensure!(!name.bytes().any(|byte| byte.is_ascii_uppercase()), "the header name {name:?} is not in lower case");
     }
@@ -196,13 +199,16 @@ mod tests {
     #[test]
     fn the_form_is_checked() {
         let error = r#"{"error":{"code":"bad_key","message":"give a key"}}"#;
-        assert!(check_form(&answer(400, error), "a").is_ok());
-        assert!(check_form(&answer(400, error), "b").is_err(), "another replica");
-        assert!(check_form(&answer(422, error), "a").is_err(), "a code of another status");
-        assert!(check_form(&answer(418, error), "a").is_err(), "a status that the API has not");
-        assert!(check_form(&answer(503, r#"{"error":{"code":"busy","message":"x"}}"#), "a").is_err(), "no retry-after");
-        assert!(check_form(&answer(400, r#"{"error":{"code":"bad_key","message":" "}}"#), "a").is_err());
-        assert!(check_form(&answer(200, "{"), "a").is_err(), "no JSON");
+        assert!(check_form(&answer(400, error), Some("a")).is_ok());
+        assert!(check_form(&answer(400, error), Some("b")).is_err(), "another replica");
+        assert!(check_form(&answer(422, error), Some("a")).is_err(), "a code of another status");
+        assert!(check_form(&answer(418, error), Some("a")).is_err(), "a status that the API has not");
+        assert!(
+            check_form(&answer(503, r#"{"error":{"code":"busy","message":"x"}}"#), Some("a")).is_err(),
+            "no retry-after"
+        );
+        assert!(check_form(&answer(400, r#"{"error":{"code":"bad_key","message":" "}}"#), Some("a")).is_err());
+        assert!(check_form(&answer(200, "{"), Some("a")).is_err(), "no JSON");
     }
 
     #[test]
