@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 
 mod client;
 mod component;
+mod conformance;
 mod doctor;
 mod experiment;
 mod keep;
@@ -29,6 +30,7 @@ use client::Failure;
 use client::data::{DeleteArgs, GetArgs, UpdateArgs};
 use client::listing::{KeysArgs, MembersArgs};
 use client::status::StatusArgs;
+use conformance::ConformanceArgs;
 use doctor::DoctorArgs;
 use experiment::ExperimentArgs;
 use keep::KeepArgs;
@@ -53,24 +55,25 @@ Examples:
   dayfly keep lambda:dayfly@eu-west-1=4          four replicas of a function on AWS Lambda, kept awake
   dayfly doctor --broker amqp://me:secret@host/  whether that broker can carry it
   dayfly experiment run gset                     a replication experiment: real replicas in a modelled world
+  dayfly conformance --url https://host/         whether a deployment keeps what wit/http-api.md promises
   dayfly config                                  what holds, and where it came from
 
 Exit codes:
   0    done
   1    the cluster or the broker refused, or answered with an error; `load`: some lines were refused; `doctor`:
-       something is wrong; `keep`: every target refused
+       something is wrong; `keep`: every target refused; `conformance`: a scenario failed
   2    wrong usage: nothing was sent
   3    not reachable: nothing listens at the URL, or the answer to a reading request did not come
   4    no such key (`get`)
   5    in doubt: a write was sent and its outcome is not known, or it is applied but not confirmed yet
   6    another replica took the name (`node`)
-  130  interrupted (`load`, `experiment`), or ended by a second signal (`node`, `up`, `keep`)";
+  130  interrupted (`load`, `experiment`, `conformance`), or ended by a second signal (`node`, `up`, `keep`)";
 
 /// Dayfly, a database of counters, sets, registers, flags and maps that merge. Its replicas are short-lived functions.
 ///
 /// `up` runs a cluster in one process, `node` one replica of a cluster that is joined by RabbitMQ; `keep` keeps
 /// replicas on AWS Lambda and elsewhere awake; `precompile` makes what a host without a compiler runs; `experiment` runs
-/// thousands of replicas in a modelled world. `doctor` and `purge` look after the broker, `config` after the settings. The other commands are a client and speak HTTP to any
+/// thousands of replicas in a modelled world; `conformance` checks any deployment. `doctor` and `purge` look after the broker, `config` after the settings. The other commands are a client and speak HTTP to any
 /// Dayfly cluster, by default the one that `up` runs on this machine. The full HTTP interface is described in
 /// wit/http-api.md.
 #[derive(Debug, Parser)]
@@ -98,6 +101,7 @@ enum Command {
     Purge(Box<PurgeArgs>),
     Precompile(PrecompileArgs),
     Experiment(ExperimentArgs),
+    Conformance(ConformanceArgs),
 }
 
 fn main() -> ExitCode {
@@ -116,6 +120,7 @@ fn main() -> ExitCode {
         Command::Purge(args) => purge::run(&args),
         Command::Precompile(args) => precompile::run(&args),
         Command::Experiment(args) => experiment::experiment(&args),
+        Command::Conformance(args) => conformance::run(&args),
         Command::Config(args) => settings::config(&args),
     };
     outcome.unwrap_or_else(|error| {

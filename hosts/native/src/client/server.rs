@@ -77,6 +77,37 @@ pub enum Silence {
     NoAnswer(String),
 }
 
+impl Silence {
+    /// Sorts an error of the HTTP client, which waited so long. Whatever is not known to have happened before a connection stood, may have
+    /// happened after the request was read.
+    pub fn of(error: &ureq::Error, timeout: Duration) -> Self {
+        use std::io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable};
+        match error {
+            ureq::Error::HostNotFound => Self::NotSent("no such host".to_owned()),
+            // So the standard library begins what the resolver says; it has no kind for it.
+            ureq::Error::Io(io) if io.to_string().starts_with("failed to lookup address") => {
+                Self::NotSent(io.to_string())
+            }
+            ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
+                Self::NotSent("no connection came about in time".to_owned())
+            }
+            ureq::Error::Io(io)
+                if matches!(io.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable | AddrNotAvailable) =>
+            {
+                Self::NotSent(io.to_string())
+            }
+            ureq::Error::Http(_) | ureq::Error::BadUri(_) | ureq::Error::ConnectionFailed => {
+                Self::NotSent(error.to_string())
+            }
+            ureq::Error::Timeout(_) => Self::NoAnswer(format!("no answer within {} s", timeout.as_secs_f64())),
+            ureq::Error::Io(io) => Self::NoAnswer(format!("the connection broke: {io}")),
+            other => Self::NoAnswer(other.to_string()),
+        }
+    }
+}
+
+impl std::error::Error for Silence {}
+
 impl fmt::Display for Silence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -148,7 +179,7 @@ impl Server {
             Some(body) => self.agent.run(builder.body(body).map_err(request)?),
             None => self.agent.run(builder.body(()).map_err(request)?),
         };
-        let mut response = sent.map_err(|error| self.silence(&error))?;
+        let mut response = sent.map_err(|error| Silence::of(&error, self.timeout))?;
         let body = response.body_mut().with_config().limit(ANSWER_BYTES).read_to_vec();
         let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         Ok(Answer {
@@ -194,33 +225,6 @@ impl Server {
             Silence::NotSent(reason) => Failure::Unreachable { url: self.base.clone(), reason },
             Silence::NoAnswer(reason) if changes => Failure::InDoubt(reason),
             Silence::NoAnswer(reason) => Failure::NoAnswer { url: self.base.clone(), reason },
-        }
-    }
-
-    /// Sorts an error of the HTTP client. Whatever is not known to have happened before a connection stood, may have
-    /// happened after the request was read.
-    fn silence(&self, error: &ureq::Error) -> Silence {
-        use std::io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable};
-        match error {
-            ureq::Error::HostNotFound => Silence::NotSent("no such host".to_owned()),
-            // So the standard library begins what the resolver says; it has no kind for it.
-            ureq::Error::Io(io) if io.to_string().starts_with("failed to lookup address") => {
-                Silence::NotSent(io.to_string())
-            }
-            ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
-                Silence::NotSent("no connection came about in time".to_owned())
-            }
-            ureq::Error::Io(io)
-                if matches!(io.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable | AddrNotAvailable) =>
-            {
-                Silence::NotSent(io.to_string())
-            }
-            ureq::Error::Http(_) | ureq::Error::BadUri(_) | ureq::Error::ConnectionFailed => {
-                Silence::NotSent(error.to_string())
-            }
-            ureq::Error::Timeout(_) => Silence::NoAnswer(format!("no answer within {} s", self.timeout.as_secs_f64())),
-            ureq::Error::Io(io) => Silence::NoAnswer(format!("the connection broke: {io}")),
-            other => Silence::NoAnswer(other.to_string()),
         }
     }
 }

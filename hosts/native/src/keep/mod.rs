@@ -5,7 +5,7 @@
 //! the prices of `price`, `standing` and `reporter` tell it, `schedule` foretells it.
 
 pub mod bill;
-mod call;
+pub mod call;
 mod credentials;
 mod keeper;
 mod lambda;
@@ -16,7 +16,7 @@ mod reporter;
 mod schedule;
 mod signature;
 mod standing;
-mod target;
+pub mod target;
 mod url;
 
 use std::io::{self, Write};
