@@ -12,7 +12,7 @@ use dayfly_engine::{Lease, MemoryVault, Phase, Replica, ReplicaOptions, SystemWo
 use dayfly_tests::act::Partition;
 use dayfly_tests::expectation::percent_encode;
 use dayfly_tests::gate::Gate;
-use dayfly_tests::status::Status;
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::earlier::Earlier;
@@ -51,6 +51,47 @@ impl Side {
             Self::Earlier => "earlier",
             Self::Present => "present",
         }
+    }
+}
+
+/// What a replica tells of itself: only what both components have, since the earlier one may tell less.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Status {
+    /// Whether it has the whole database, as far as it can know.
+    pub complete: bool,
+    /// What it did as combiner.
+    pub combining: Combining,
+    /// What it knows of the log.
+    pub log: Log,
+    root: String,
+    unsettled: u64,
+    repair: Repair,
+}
+
+/// What a replica did as combiner.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Combining {
+    /// Shares that it took in.
+    pub shares: u64,
+}
+
+/// What a replica knows of the log.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Log {
+    /// Snapshots that it wrote.
+    pub written: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Repair {
+    sessions: u64,
+    pending_ranges: u64,
+}
+
+impl Status {
+    /// Whether it has nothing under way.
+    fn is_done(&self) -> bool {
+        self.complete && self.unsettled == 0 && self.repair.sessions == 0 && self.repair.pending_ranges == 0
     }
 }
 
