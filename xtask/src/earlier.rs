@@ -43,8 +43,10 @@ impl Earlier {
     /// # Errors
     /// The commit is not here, or does not compile.
     pub fn build(workspace: &Workspace, toolchain: &Toolchain, revision: &str) -> Result<Self> {
-        let commit = resolve(workspace, revision)?;
-        let path = workspace.target.join("earlier").join(&commit).join("dayfly-replica.wasm");
+        let path_of = |commit: &str| workspace.target.join("earlier").join(commit).join("dayfly-replica.wasm");
+        // One that is named in full and was built needs no history.
+        let commit = if path_of(revision).exists() { revision.to_owned() } else { resolve(workspace, revision)? };
+        let path = path_of(&commit);
         if !path.exists() {
             let earlier = check_out(workspace, &commit)?;
             let bytes = component::build(&earlier, toolchain, "dayfly-replica", &[])
@@ -63,11 +65,11 @@ pub fn announce_to(earlier: &[Earlier], command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Plays the rolling upgrades from these commits; without any, from those that [`PINS`] names.
+/// Plays the rolling upgrades of these commits; without any, from those that [`PINS`] names.
 ///
 /// # Errors
 /// A component does not build, or a test fails.
-pub fn test(workspace: &Workspace, toolchain: &Toolchain, component: &Component, revisions: &[String]) -> Result<()> {
+pub fn test(workspace: &Workspace, toolchain: &Toolchain, revisions: &[String]) -> Result<()> {
     let earlier = match revisions {
         [] => Earlier::build_pinned(workspace, toolchain)?,
         revisions => {
@@ -75,7 +77,8 @@ pub fn test(workspace: &Workspace, toolchain: &Toolchain, component: &Component,
             revisions.iter().map(build).collect::<Result<_>>()?
         }
     };
-    let mut test = program::cargo_on_hosts(workspace, component, "test");
+    let component = Component::build(workspace, toolchain)?;
+    let mut test = program::cargo_on_hosts(workspace, &component, "test");
     announce_to(&earlier, &mut test)?;
     command::run(test.args(["--release", "--test", "upgrade"]))
 }

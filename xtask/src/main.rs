@@ -176,10 +176,7 @@ fn run(Arguments { toolchain, task }: Arguments) -> Result<ExitCode> {
             Application::package_all(&workspace, &toolchain, &Component::build(&workspace, &toolchain)?)?;
         }
         Task::Mutations { filter } => mutations::check(&workspace, filter.as_deref())?,
-        Task::Upgrade { commits } => {
-            let toolchain = find_toolchain()?;
-            earlier::test(&workspace, &toolchain, &Component::build(&workspace, &toolchain)?, &commits)?;
-        }
+        Task::Upgrade { commits } => earlier::test(&workspace, &find_toolchain()?, &commits)?,
         Task::Rabbitmq { port } => RabbitMq::run_in_foreground(&workspace, port)?,
         Task::Bench { filter, quick, json } => {
             let toolchain = Toolchain::find(&workspace, toolchain)?;
