@@ -7,6 +7,7 @@ mod command;
 mod component;
 mod debian;
 mod diff;
+mod earlier;
 mod lambda;
 mod mutations;
 mod program;
@@ -65,8 +66,8 @@ enum Task {
     },
     /// Run everything that continuous integration runs, and stop at the first step that fails.
     ///
-    /// In this order: format, the component, the applications for Spin, the checks of what was built, the tests of xtask,
-    /// of the core and of what hosts do without a platform, lints, the program, the templates that deploy to Lambda, the
+    /// In this order: format, the component, an earlier one, the applications for Spin, the checks of what was built, the
+    /// tests of xtask, of the core and of what hosts do without a platform, lints, the program, the templates that deploy to Lambda, the
     /// zip for it, a RabbitMQ of its own, and the tests of engine, program and scenarios.
     /// The last line counts the tests: `N passed, N failed, N skipped`.
     #[command(verbatim_doc_comment)]
@@ -88,6 +89,11 @@ enum Task {
     Mutations {
         /// Only mutations whose name contains this.
         filter: Option<String>,
+    },
+    /// Play rolling upgrades: replicas of an earlier component and of the present one in one cluster.
+    Upgrade {
+        /// Commits, such as HEAD^, whose components are built and tried; usually those of tests/upgrade.toml.
+        commits: Vec<String>,
     },
     /// Run a RabbitMQ on this machine, to try Dayfly with. Ctrl-C ends it; its data stays in the folder `target`.
     ///
@@ -170,6 +176,7 @@ fn run(Arguments { toolchain, task }: Arguments) -> Result<ExitCode> {
             Application::package_all(&workspace, &toolchain, &Component::build(&workspace, &toolchain)?)?;
         }
         Task::Mutations { filter } => mutations::check(&workspace, filter.as_deref())?,
+        Task::Upgrade { commits } => earlier::test(&workspace, &find_toolchain()?, &commits)?,
         Task::Rabbitmq { port } => RabbitMq::run_in_foreground(&workspace, port)?,
         Task::Bench { filter, quick, json } => {
             let toolchain = Toolchain::find(&workspace, toolchain)?;

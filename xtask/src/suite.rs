@@ -8,6 +8,7 @@ use anyhow::{Result, ensure};
 use crate::artifact::{self, Artifact};
 use crate::command;
 use crate::component::{self, Component, machine_paths};
+use crate::earlier::{self, Earlier};
 use crate::lambda::{Architecture, Packager};
 use crate::program::{self, Program};
 use crate::rabbitmq::RabbitMq;
@@ -79,12 +80,15 @@ impl<'a> Suite<'a> {
                 machine_paths: &machine_paths,
             })
         })?;
+        let earlier = self.step("earlier components", |_| Earlier::build_pinned(workspace, &toolchain))?;
         self.step("tests of xtask", |suite| {
             suite.tests(workspace.cargo().args(["test", "--profile", "xtask", "--package", "xtask"]))
         })?;
         self.step("tests of the core, and of hosts without their platforms", |suite| {
             let packages = NATIVELY_TESTED.iter().flat_map(|package| ["--package", package]);
-            suite.tests(workspace.cargo().args(["test", "--no-fail-fast"]).args(packages))
+            let mut test = workspace.cargo();
+            suite.tell_whether_to_bless(&mut test);
+            suite.tests(test.args(["test", "--no-fail-fast"]).args(packages))
         })?;
         let application = self.step("applications for Spin, and checks of their guests", |suite| {
             let mut applications = Application::package_all(workspace, &toolchain, &component)?;
@@ -127,13 +131,19 @@ impl<'a> Suite<'a> {
             rabbitmq.announce_to(&mut test);
             packager.announce_to(&package, &mut test)?;
             application.announce_to(&mut test);
-            // Removed too: a variable that was left set must not turn comparisons off.
-            match suite.bless {
-                true => test.env(BLESS_VARIABLE, "1"),
-                false => test.env_remove(BLESS_VARIABLE),
-            };
+            earlier::announce_to(&earlier, &mut test)?;
+            suite.tell_whether_to_bless(&mut test);
             suite.tests(test.args(["--release", "--no-fail-fast"]))
         })
+    }
+
+    /// Tells a command's tests to write their golden files anew, or not to: a variable that was left set must not turn
+    /// comparisons off.
+    fn tell_whether_to_bless(&self, test: &mut Command) {
+        match self.bless {
+            true => test.env(BLESS_VARIABLE, "1"),
+            false => test.env_remove(BLESS_VARIABLE),
+        };
     }
 
     /// Checks a component that was built.
