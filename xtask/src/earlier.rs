@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::command;
 use crate::component::{self, Component};
@@ -101,22 +101,30 @@ fn git(workspace: &Workspace) -> Command {
     git
 }
 
-/// The full name of a commit.
+/// The full name of a commit. What a shallow clone lacks is fetched.
 fn resolve(workspace: &Workspace, revision: &str) -> Result<String> {
+    if let Some(commit) = find(workspace, revision)? {
+        return Ok(commit);
+    }
+    let shallow = command::capture(git(workspace).args(["rev-parse", "--is-shallow-repository"]))
+        .context("this is no clone of git, and only its history has the sources of earlier components")?;
+    if shallow.trim_end() == "true" {
+        command::run(git(workspace).args(["fetch", "--quiet", "--unshallow"])).with_context(|| {
+            format!("this clone is shallow and has no commit {revision}: run `git fetch --unshallow`")
+        })?;
+    }
+    find(workspace, revision)?.with_context(|| format!("there is no commit {revision} here: run `git fetch`"))
+}
+
+/// The full name of a commit, if it is here.
+fn find(workspace: &Workspace, revision: &str) -> Result<Option<String>> {
     let asked = format!("{revision}^{{commit}}");
     let found = git(workspace)
         .args(["rev-parse", "--verify", "--quiet", "--end-of-options", &asked])
         .output()
         .context("cannot run git, which has the sources of earlier components")?;
-    if found.status.success() {
-        return Ok(String::from_utf8(found.stdout)?.trim_end().to_owned());
-    }
-    let shallow = command::capture(git(workspace).args(["rev-parse", "--is-shallow-repository"]))
-        .context("this is no clone of git, and only its history has the sources of earlier components")?;
-    if shallow.trim_end() == "true" {
-        bail!("this clone is shallow and has no commit {revision}: run `git fetch --unshallow`");
-    }
-    bail!("there is no commit {revision} here: run `git fetch`")
+    let name = String::from_utf8(found.stdout)?.trim_end().to_owned();
+    Ok(found.status.success().then_some(name))
 }
 
 /// Lays the sources of a commit out, in place of those of another one: one folder for all, so that their dependencies are

@@ -7,6 +7,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+/// How the variables begin that cargo sets for what it runs.
+const OF_A_PACKAGE: [&str; 4] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_"];
+
 /// The folders of this checkout.
 pub struct Workspace {
     /// The folder of the workspace's `Cargo.toml`. Absolute.
@@ -28,6 +31,13 @@ impl Workspace {
     /// The cargo that runs xtask, ready for more arguments.
     pub fn cargo(&self) -> Command {
         let mut command = Command::new(cargo_in_use());
+        // What cargo tells of xtask itself: build scripts that look at such variables, like that of `ring`, would be run
+        // again, with all that is built on them, whenever cargo is run by hand in between.
+        for (name, _) in env::vars_os() {
+            if name.to_str().is_some_and(|name| OF_A_PACKAGE.iter().any(|begin| name.starts_with(begin))) {
+                command.env_remove(name);
+            }
+        }
         command.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target);
         command
     }
