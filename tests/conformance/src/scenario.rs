@@ -2,7 +2,7 @@
 //! `scenarios/README.md` explains each step. Reading is strict: an unknown field, verb or table is an error.
 
 use std::path::{Path, PathBuf};
-use std::{fs, iter};
+use std::{fs, iter, mem};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -24,6 +24,8 @@ pub struct Scenario {
     pub file: String,
     /// Settings of every replica that it starts, where the start itself does not say otherwise.
     pub config: Settings,
+    /// Whether a label must stand for one and the same writer throughout.
+    pub one_writer: bool,
     /// With how many seeds a runner with virtual time plays it, where that matters: the first has even delays, others
     /// reorder what is under way.
     pub seeds: Option<u64>,
@@ -53,6 +55,8 @@ struct ScenarioTable {
     checks: String,
     #[serde(default)]
     config: Settings,
+    #[serde(default)]
+    one_writer: bool,
     seeds: Option<u64>,
     steps: Vec<toml::Table>,
 }
@@ -101,14 +105,14 @@ pub fn parse(text: &str, file: &str) -> Result<Vec<Scenario>> {
     tables.scenario.into_iter().map(|table| resolve(table, file)).collect()
 }
 
-fn resolve(table: ScenarioTable, file: &str) -> Result<Scenario> {
-    let name = table.name;
+fn resolve(mut table: ScenarioTable, file: &str) -> Result<Scenario> {
+    let name = mem::take(&mut table.name);
     let proper = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     ensure!(!name.is_empty() && name.bytes().all(proper), "{name:?}: a scenario's name is of a-z, 0-9 and _");
     ensure!(!table.checks.is_empty() && !table.checks.contains('\n'), "{name}: `checks` is one line");
     ensure!(table.seeds.is_none_or(|seeds| (1..=100).contains(&seeds)), "{name}: 1 to 100 seeds");
     let mut flat = Vec::new();
-    unroll(table.steps, &mut flat).with_context(|| name.clone())?;
+    unroll(mem::take(&mut table.steps), &mut flat).with_context(|| name.clone())?;
     let read = |(number, table): (usize, toml::Table)| {
         let text = outline(&table);
         let step = Step::parse(table).with_context(|| format!("{name}: step {number}: {text}"))?;
@@ -116,7 +120,8 @@ fn resolve(table: ScenarioTable, file: &str) -> Result<Scenario> {
     };
     let steps: Vec<Line> = iter::zip(1.., flat).map(read).collect::<Result<_>>()?;
     ensure!(steps.iter().any(|line| line.step.looks()), "{name}: no step looks at anything, so it could not fail");
-    Ok(Scenario { name, checks: table.checks, file: file.to_owned(), config: table.config, seeds: table.seeds, steps })
+    let ScenarioTable { checks, config, one_writer, seeds, .. } = table;
+    Ok(Scenario { name, checks, file: file.to_owned(), config, one_writer, seeds, steps })
 }
 
 fn outline(table: &toml::Table) -> String {

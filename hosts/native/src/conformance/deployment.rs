@@ -12,6 +12,7 @@ use dayfly_conformance::http::{Answer, Request};
 use dayfly_conformance::scenario::Scenario;
 use dayfly_conformance::stage::{Runner, Stage};
 use dayfly_conformance::step::{Ask, Step};
+use dayfly_conformance::text::Variables;
 use ureq::Agent;
 use ureq::tls::{TlsConfig, TlsProvider};
 
@@ -229,6 +230,9 @@ impl Runner for DeploymentRunner {
         if scenario.config != Settings::default() {
             return Some("the deployment's settings are its own".to_owned());
         }
+        if scenario.one_writer {
+            return Some("whoever answers may be another writer each time".to_owned());
+        }
         let starts = |step: &Step| matches!(step, Step::Act(act) if matches!(&**act, Act::Start(_)));
         if scenario.steps.iter().filter(|line| starts(&line.step)).count() > REPLICAS_MAX {
             return Some("the deployment need not have so many replicas".to_owned());
@@ -256,6 +260,7 @@ impl Runner for DeploymentRunner {
 fn refuses(step: &Step) -> Option<&'static str> {
     let act = match step {
         Step::Ask(ask) if ask.has_long_header() => return Some("HTTP servers bound headers"),
+        Step::Ask(ask) if has_other_header(ask) => return Some("gateways pass on only headers of ASCII"),
         Step::Ask(ask) if has_large_body(ask) => {
             return Some("a server may refuse a large body before it has read it, and clients then lose the answer");
         }
@@ -278,15 +283,21 @@ fn refuses(step: &Step) -> Option<&'static str> {
     }
 }
 
+/// Whether a header is not of ASCII. (Lambda's events, for one, are JSON, and have no place for other bytes.)
+fn has_other_header(ask: &Ask) -> bool {
+    let is_other = |value: Vec<u8>| !value.is_ascii();
+    ask.headers.values().any(|value| value.bytes(&Variables::new()).is_ok_and(is_other))
+}
+
 /// Whether a server may not want to read all of its body.
 fn has_large_body(ask: &Ask) -> bool {
-    let body = ask.body.as_ref().and_then(|body| body.bytes(&Default::default()).ok());
+    let body = ask.body.as_ref().and_then(|body| body.bytes(&Variables::new()).ok());
     body.is_some_and(|body| body.len() > READ_BYTES)
 }
 
 /// Whether a step looks at what a replica tells of itself.
 fn tells_of_itself(ask: &Ask) -> bool {
-    let path = ask.path.string(&Default::default()).unwrap_or_default();
+    let path = ask.path.string(&Variables::new()).unwrap_or_default();
     ask.status < 400 && ["/v1/status", "/v1/members"].iter().any(|own| path.starts_with(own))
 }
 
