@@ -20,6 +20,8 @@ pub struct Scenario {
     pub name: String,
     /// Which promise it checks, in one line.
     pub checks: String,
+    /// Which promises of the documents it proves, by the identifiers that `tests/README.md` lists.
+    pub proves: Vec<String>,
     /// The file that it stands in, without its folder.
     pub file: String,
     /// Settings of every replica that it starts, where the start itself does not say otherwise.
@@ -51,6 +53,8 @@ struct ScenarioFile {
 struct ScenarioTable {
     name: String,
     checks: String,
+    #[serde(default)]
+    proves: Vec<String>,
     #[serde(default)]
     config: Settings,
     seeds: Option<u64>,
@@ -116,7 +120,15 @@ fn resolve(table: ScenarioTable, file: &str) -> Result<Scenario> {
     };
     let steps: Vec<Line> = iter::zip(1.., flat).map(read).collect::<Result<_>>()?;
     ensure!(steps.iter().any(|line| line.step.looks()), "{name}: no step looks at anything, so it could not fail");
-    Ok(Scenario { name, checks: table.checks, file: file.to_owned(), config: table.config, seeds: table.seeds, steps })
+    Ok(Scenario {
+        name,
+        checks: table.checks,
+        proves: table.proves,
+        file: file.to_owned(),
+        config: table.config,
+        seeds: table.seeds,
+        steps,
+    })
 }
 
 fn outline(table: &toml::Table) -> String {
