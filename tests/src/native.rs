@@ -23,6 +23,9 @@ use crate::stepped::{CLUSTER, bodies, configure, mangled};
 /// A scenario that lets more time pass than this is not played in real time.
 const REAL_MS_MAX: u64 = 6_000;
 
+/// A scenario that starts more replicas than this is not played where each is more than an object in memory.
+const REAL_STARTS_MAX: usize = 64;
+
 /// How often the roots are compared while things settle.
 const POLL: Duration = Duration::from_millis(10);
 
@@ -54,17 +57,24 @@ impl Runner for NativeRunner {
     }
 }
 
-/// Why real time is too slow for a scenario.
+/// Why real time is too slow for a scenario, or real replicas too large.
 pub fn too_slow(scenario: &Scenario) -> Option<String> {
-    let advances = scenario.steps.iter().map(|line| match &line.step {
-        Step::Act(act) => match &**act {
-            Act::Advance(advance) => advance.ms,
-            _ => 0,
-        },
-        Step::Ask(_) | Step::Settle(_) | Step::Members(_) | Step::Roots(_) | Step::Traffic(_) => 0,
-    });
-    let ms: u64 = advances.sum();
-    (ms > REAL_MS_MAX).then(|| format!("it lets {} s pass, and this runner has no virtual clock", ms / 1000))
+    let (mut ms, mut starts) = (0, 0);
+    for line in &scenario.steps {
+        match &line.step {
+            Step::Act(act) => match &**act {
+                Act::Advance(advance) => ms += advance.ms,
+                Act::Start(_) => starts += 1,
+                _ => {}
+            },
+            Step::Ask(_) | Step::Settle(_) | Step::Members(_) | Step::Roots(_) | Step::Traffic(_) => {}
+        }
+    }
+    if ms > REAL_MS_MAX {
+        return Some(format!("it lets more than {} s pass, and this runner has no virtual clock", REAL_MS_MAX / 1000));
+    }
+    (starts > REAL_STARTS_MAX)
+        .then(|| format!("it starts more than {REAL_STARTS_MAX} replicas, and here each takes room"))
 }
 
 /// Whether a scenario expects answers to writes that the broker does not take.
@@ -96,7 +106,7 @@ fn refuses(step: &Step) -> Option<&'static str> {
             Some("the engine tells the component's real hash")
         }
         Act::Freeze(freeze) if freeze.abruptly => Some("the drive loop never freezes without notice"),
-        Act::Thaw(thaw) if thaw.anew => Some("to outlast the retention needs a virtual clock"),
+        Act::Thaw(thaw) if thaw.load.is_some() => Some("stored parts are handed in one by one only where stepped"),
         Act::Broker(broker) if !matches!(broker.mood, Mood::Fine | Mood::Refusing) => {
             Some("the drive loop waits for a broker that does not answer")
         }
@@ -134,6 +144,8 @@ struct Player {
     name: String,
     replica: Replica,
     awake: bool,
+    /// Its incarnation when it was frozen last.
+    frozen: u64,
 }
 
 struct NativeStage {
@@ -175,8 +187,8 @@ impl NativeStage {
         };
         let name = replica.name().to_owned();
         gate.name(&name, &start.label);
-        let player = Player { label: start.label.clone(), cluster: cluster.to_owned(), name, replica, awake: true };
-        self.players.push(player);
+        let (label, cluster) = (start.label.clone(), cluster.to_owned());
+        self.players.push(Player { label, cluster, name, replica, awake: true, frozen: 0 });
         Ok(())
     }
 
@@ -236,7 +248,9 @@ impl Stage for NativeStage {
         match act {
             Act::Start(start) => self.start(start)?,
             Act::Freeze(freeze) => {
+                let frozen = self.status(&freeze.label)?.incarnation;
                 let player = self.find(&freeze.label)?;
+                player.frozen = frozen;
                 ensure!(tokio()?.block_on(player.replica.suspend()), "{} has ended", freeze.label);
                 ensure!(player.replica.report().phase == Phase::Frozen, "{} is not frozen", freeze.label);
                 player.awake = false;
@@ -246,6 +260,9 @@ impl Stage for NativeStage {
                 let until_ms = dayfly_engine::world::system_now_ms() + 60_000;
                 ensure!(tokio()?.block_on(player.replica.wake(until_ms)), "{} has ended", thaw.label);
                 player.awake = true;
+                let frozen = player.frozen;
+                let is_anew = self.status(&thaw.label)?.incarnation > frozen;
+                ensure!(is_anew == thaw.anew, "whether it has started anew: {is_anew}");
             }
             Act::Kill(kill) => {
                 let player = self.find(&kill.label)?;

@@ -22,9 +22,6 @@ use crate::step::Step;
 /// How often the roots are compared while things settle.
 const POLL: Duration = Duration::from_millis(20);
 
-/// A header of more bytes is not sent over HTTP: servers bound heads.
-const HEADER_BYTES_MAX: usize = 8 << 10;
-
 /// A running `dayfly up`. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Program {
@@ -140,12 +137,8 @@ impl Runner for ProgramRunner {
 /// What a step after the starts asks that this stage cannot do.
 fn refuses(step: &Step) -> Option<&'static str> {
     let act = match step {
-        Step::Ask(ask) => {
-            let long = ask.headers.values().any(|value| value.bytes(&BTreeMap::new()).is_ok_and(is_long));
-            return long.then_some("HTTP servers bound headers");
-        }
         Step::Settle(settle) if settle.quiet => return Some("the program does not tell who is quiet"),
-        Step::Settle(_) | Step::Members(_) | Step::Roots(_) => return None,
+        Step::Ask(_) | Step::Settle(_) | Step::Members(_) | Step::Roots(_) => return None,
         Step::Traffic(_) => return Some("the program counts no traffic between replicas"),
         Step::Act(act) => act,
     };
@@ -169,10 +162,6 @@ fn refuses(step: &Step) -> Option<&'static str> {
         | Act::Unbind(_)
         | Act::Mark(_) => Some("clients reach neither the broker nor the clock of the program"),
     }
-}
-
-fn is_long(value: Vec<u8>) -> bool {
-    value.len() > HEADER_BYTES_MAX
 }
 
 fn refuses_start(step: &Step) -> Option<&'static str> {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::act::Act;
 use crate::application::{Application, Platform, StateFolder};
-use crate::node::{fresh_cluster, has_long_header};
+use crate::node::fresh_cluster;
 use crate::scenario::Scenario;
 use crate::serverless::{self, Environment, Environments, FunctionStage};
 use crate::stage::{Answer, Runner, Stage};
@@ -27,12 +27,13 @@ impl Runner for SpinRunner {
         }
     }
 
+    fn absence(&self) -> Option<String> {
+        self.0.absence().map(str::to_owned)
+    }
+
     fn refuses(&self, scenario: &Scenario) -> Option<String> {
-        if let Some(absence) = self.0.absence() {
-            return Some(absence.to_owned());
-        }
-        if scenario.steps.iter().any(|line| matches!(&line.step, Step::Ask(ask) if has_long_header(ask))) {
-            return Some("HTTP servers bound headers".to_owned());
+        if let Some(absence) = self.absence() {
+            return Some(absence);
         }
         if scenario.steps.iter().any(|line| line.text.contains("/dropped/")) {
             return Some("the instance that tells its counts need not be the one that counted".to_owned());

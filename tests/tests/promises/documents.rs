@@ -242,11 +242,11 @@ fn numbers(text: &str, is_status: impl Fn(&str) -> bool) -> Result<Vec<String>> 
             at += 1;
             continue;
         }
-        let (mut phrase, mut end) = number_at(&tokens, at, &ends);
+        let (mut phrase, mut end) = number_at(&tokens, at, ends);
         if !ends(end) && tokens.get(end + 1).is_some_and(|word| ["to", "…"].contains(word)) {
             let to = tokens.get(end + 2).filter(|word| is_number(word));
             to.with_context(|| format!("a range without end: {phrase} {}", tokens[end + 1]))?;
-            let (last, last_at) = number_at(&tokens, end + 2, &ends);
+            let (last, last_at) = number_at(&tokens, end + 2, ends);
             phrase = format!("{phrase} {} {last}", tokens[end + 1]);
             end = last_at;
         }
