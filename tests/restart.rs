@@ -38,7 +38,7 @@ fn run(test: impl FnOnce() -> Result<()>) {
 /// `reset` takes all queues, exchanges and messages from the broker, and its log with them.
 fn lost_disk() -> Result<()> {
     let cluster = fresh_cluster("disk");
-    let log = ["--log", "true"];
+    let log = ["--log"];
     let nodes = [Node::start(&cluster, "a", &log)?, Node::start(&cluster, "b", &log)?];
     nodes.iter().try_for_each(Node::await_ready)?;
     ensure!(increment(&nodes[0])? == 200);
