@@ -1,6 +1,7 @@
 //! The stage of separate processes: each replica is a `dayfly node`, and they share nothing but RabbitMQ. A freeze is a
 //! SIGSTOP and a kill a SIGKILL.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -16,6 +17,7 @@ use dayfly_conformance::text::Variables;
 
 use crate::client::Client;
 use crate::native::too_slow;
+use crate::patience::await_that;
 use crate::process::Process;
 use crate::status::Status;
 use crate::told::told;
@@ -173,11 +175,8 @@ impl Runner for NodeRunner {
 /// What this stage cannot do.
 fn refuses(step: &Step, usual: &Settings) -> Option<&'static str> {
     let act = match step {
-        Step::Ask(ask) => {
-            return ask.has_long_header().then_some("HTTP servers bound headers");
-        }
         Step::Settle(settle) if settle.quiet => return Some("the program does not tell who is quiet"),
-        Step::Settle(_) | Step::Members(_) | Step::Roots(_) => return None,
+        Step::Ask(_) | Step::Settle(_) | Step::Members(_) | Step::Roots(_) => return None,
         Step::Traffic(_) => return Some("traffic between real replicas has no exact figures"),
         Step::Act(act) => act,
     };
@@ -186,13 +185,12 @@ fn refuses(step: &Step, usual: &Settings) -> Option<&'static str> {
         Act::Start(start) if start.load.is_some() => Some("stored parts are handed in one by one only where stepped"),
         Act::Start(start) if start.refused.is_some() => Some("the program refuses such settings before it starts"),
         Act::Start(start) if start.unnamed => Some("this stage finds its processes by their names"),
-        Act::Start(start) if start.cluster.is_some() => Some("this stage has one cluster a scenario"),
         Act::Start(start) if start.lease_ms.is_some() => Some("a node prolongs its lease by itself"),
         Act::Start(start) if start.founder.is_some_and(|founder| !founder) => {
             Some("nobody tells a node whether it is the first")
         }
         Act::Start(start) => told(usual, &start.config).err(),
-        Act::Thaw(thaw) if thaw.anew || thaw.load.is_some() => Some("to outlast the retention needs a virtual clock"),
+        Act::Thaw(thaw) if thaw.load.is_some() => Some("stored parts are handed in one by one only where stepped"),
         Act::Freeze(_) | Act::Thaw(_) | Act::Kill(_) | Act::Leave(_) | Act::Advance(_) => None,
         Act::Deliver(_)
         | Act::Partition(_)
@@ -212,14 +210,18 @@ fn refuses(step: &Step, usual: &Settings) -> Option<&'static str> {
 /// A replica that was started, and what became of it.
 struct Player {
     label: String,
+    cluster: String,
     name: String,
     /// None once it was killed or has left.
     node: Option<Node>,
     is_frozen: bool,
+    /// Its incarnation when it was frozen last.
+    frozen: u64,
 }
 
 struct NodeStage {
     usual: Settings,
+    /// The usual cluster of this run. The names of others begin with it: no other run has them.
     cluster: String,
     players: Vec<Player>,
 }
@@ -235,13 +237,18 @@ impl NodeStage {
         told.retain(|(_, value)| !value.is_empty());
         let flags: Vec<String> = told.into_iter().flat_map(|(name, value)| [format!("--{name}"), value]).collect();
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-        let is_first = self.players.is_empty();
-        let node = Node::start(&self.cluster, &name, &flags)?;
+        let cluster = match &start.cluster {
+            Some(other) => format!("{}-{other}", self.cluster),
+            None => self.cluster.clone(),
+        };
+        let is_first = !self.players.iter().any(|player| player.cluster == cluster);
+        let node = Node::start(&cluster, &name, &flags)?;
         if is_first {
             // It is the founder once it has found nobody.
             node.await_ready()?;
         }
-        self.players.push(Player { label: start.label.clone(), name, node: Some(node), is_frozen: false });
+        let label = start.label.clone();
+        self.players.push(Player { label, cluster, name, node: Some(node), is_frozen: false, frozen: 0 });
         Ok(())
     }
 
@@ -262,11 +269,20 @@ impl Stage for NodeStage {
             Act::Start(start) => self.start(start)?,
             Act::Advance(advance) => thread::sleep(Duration::from_millis(advance.ms)),
             Act::Freeze(freeze) => {
-                self.node(&freeze.label)?.freeze()?;
-                self.player(&freeze.label)?.is_frozen = true;
+                let node = self.node(&freeze.label)?;
+                let frozen = node.status()?.incarnation;
+                node.freeze()?;
+                let player = self.player(&freeze.label)?;
+                (player.is_frozen, player.frozen) = (true, frozen);
             }
             Act::Thaw(thaw) => {
-                self.node(&thaw.label)?.thaw()?;
+                let frozen = self.player(&thaw.label)?.frozen;
+                let node = self.node(&thaw.label)?;
+                node.thaw()?;
+                if thaw.anew {
+                    // It does with its first call, which a request may come before.
+                    await_that("it starts anew", || Ok(node.status()?.incarnation > frozen))?;
+                }
                 self.player(&thaw.label)?.is_frozen = false;
             }
             Act::Kill(kill) => {
@@ -299,11 +315,16 @@ impl Stage for NodeStage {
     }
 
     fn settle(&mut self, within_ms: u64, _quiet: bool) -> Result<Vec<Vec<String>>> {
-        let awake = |player: &&Player| player.node.is_some() && !player.is_frozen;
-        let nodes: Vec<&Node> = self.players.iter().filter(awake).filter_map(|player| player.node.as_ref()).collect();
+        let mut clusters: BTreeMap<&str, (Vec<&Node>, Vec<String>)> = BTreeMap::new();
+        for player in self.players.iter().filter(|player| !player.is_frozen) {
+            let Some(node) = &player.node else { continue };
+            let (nodes, labels) = clusters.entry(&player.cluster).or_default();
+            nodes.push(node);
+            labels.push(player.label.clone());
+        }
         // Processes that start and a broker that stores take their time.
-        settle(&nodes, Duration::from_millis(within_ms) + READY)?;
-        Ok(vec![self.awake()])
+        let within = Duration::from_millis(within_ms) + READY;
+        clusters.into_values().map(|(nodes, labels)| settle(&nodes, within).map(|_| labels)).collect()
     }
 
     fn awake(&self) -> Vec<String> {

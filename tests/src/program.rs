@@ -137,11 +137,8 @@ impl Runner for ProgramRunner {
 /// What a step after the starts asks that this stage cannot do.
 fn refuses(step: &Step) -> Option<&'static str> {
     let act = match step {
-        Step::Ask(ask) => {
-            return ask.has_long_header().then_some("HTTP servers bound headers");
-        }
         Step::Settle(settle) if settle.quiet => return Some("the program does not tell who is quiet"),
-        Step::Settle(_) | Step::Members(_) | Step::Roots(_) => return None,
+        Step::Ask(_) | Step::Settle(_) | Step::Members(_) | Step::Roots(_) => return None,
         Step::Traffic(_) => return Some("the program counts no traffic between replicas"),
         Step::Act(act) => act,
     };

@@ -86,7 +86,9 @@ fn refuses_step(step: &Step, usual: &Settings) -> Option<&'static str> {
             Some("nobody tells a function whether it is the first")
         }
         Act::Start(start) => told(usual, &start.config).err(),
-        Act::Thaw(thaw) if thaw.anew || thaw.load.is_some() => Some("to outlast the retention needs a virtual clock"),
+        Act::Thaw(thaw) if thaw.anew || thaw.load.is_some() => {
+            Some("the platform freezes the others as well, so that all would outlast the retention")
+        }
         Act::Leave(_) => Some("the platform reclaims a function without notice, so none leaves"),
         Act::Freeze(_) | Act::Thaw(_) | Act::Kill(_) | Act::Advance(_) => None,
         Act::Deliver(_)

@@ -27,12 +27,13 @@ impl Runner for SpinRunner {
         }
     }
 
+    fn absence(&self) -> Option<String> {
+        self.0.absence().map(str::to_owned)
+    }
+
     fn refuses(&self, scenario: &Scenario) -> Option<String> {
-        if let Some(absence) = self.0.absence() {
-            return Some(absence.to_owned());
-        }
-        if scenario.steps.iter().any(|line| matches!(&line.step, Step::Ask(ask) if ask.has_long_header())) {
-            return Some("HTTP servers bound headers".to_owned());
+        if let Some(absence) = self.absence() {
+            return Some(absence);
         }
         if scenario.steps.iter().any(|line| line.text.contains("/dropped/")) {
             return Some("the instance that tells its counts need not be the one that counted".to_owned());

@@ -9,6 +9,7 @@ mod debian;
 mod diff;
 mod earlier;
 mod lambda;
+mod matrix;
 mod mutations;
 mod program;
 mod pypi;
@@ -69,7 +70,8 @@ enum Task {
     /// In this order: format, the component, an earlier one, the applications for Spin, the checks of what was built, the
     /// tests of xtask, of the core and of what hosts do without a platform, lints, the program, the templates that deploy to Lambda, the
     /// zip for it, a RabbitMQ of its own, and the tests of engine, program and scenarios.
-    /// The last line counts the tests: `N passed, N failed, N skipped`.
+    /// Before the end stands what became of each scenario on each host; the last line counts the tests: `N passed, N failed,
+    /// N skipped`.
     #[command(verbatim_doc_comment)]
     Test {
         /// Write the golden files anew instead of comparing with them. Look at the difference before you commit it.

@@ -1,5 +1,6 @@
 //! All that continuous integration runs.
 
+use std::fs;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use crate::command;
 use crate::component::{self, Component, machine_paths};
 use crate::earlier::{self, Earlier};
 use crate::lambda::{Architecture, Packager};
+use crate::matrix::{self, Matrix};
 use crate::program::{self, Program};
 use crate::rabbitmq::RabbitMq;
 use crate::spin::{self, Application};
@@ -32,17 +34,22 @@ pub struct Suite<'a> {
     tally: Tally,
     /// The steps that have ended, and how long each took.
     ended: Vec<(&'static str, Duration)>,
+    /// What became of the scenarios, once they were played.
+    matrix: Option<Matrix>,
 }
 
 impl<'a> Suite<'a> {
     /// A run that has not begun.
     pub fn new(workspace: &'a Workspace, toolchain: Option<Kind>, bless: bool) -> Self {
-        Self { workspace, toolchain, bless, tally: Tally::default(), ended: Vec::new() }
+        Self { workspace, toolchain, bless, tally: Tally::default(), ended: Vec::new(), matrix: None }
     }
 
-    /// Runs the steps until one fails, and prints the times and the count.
+    /// Runs the steps until one fails, and prints what became of the scenarios, the times and the count.
     pub fn run(mut self) -> ExitCode {
         let outcome = self.steps();
+        if let Some(matrix) = &self.matrix {
+            println!("\n== scenarios\n{}", matrix.shown());
+        }
         println!("\n== times");
         for (name, time) in &self.ended {
             println!("{:>8.1} s  {name}", time.as_secs_f64());
@@ -133,7 +140,14 @@ impl<'a> Suite<'a> {
             application.announce_to(&mut test);
             earlier::announce_to(&earlier, &mut test)?;
             suite.tell_whether_to_bless(&mut test);
-            suite.tests(test.args(["--release", "--no-fail-fast"]))
+            // What an earlier run left must not be taken for this one's.
+            let file = workspace.target.join("matrix.tsv");
+            if file.exists() {
+                fs::remove_file(&file)?;
+            }
+            let outcome = suite.tests(test.env(matrix::VARIABLE, &file).args(["--release", "--no-fail-fast"]));
+            let matrix = Matrix::read(&file).map(|matrix| suite.matrix = Some(matrix));
+            outcome.and(matrix)
         })
     }
 

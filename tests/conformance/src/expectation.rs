@@ -8,7 +8,7 @@ use crate::step::Ask;
 use crate::text::{Text, Variables};
 
 /// Each status of an error with its codes, as wit/http-api.md has them.
-const CODES: [(u16, &[&str]); 9] = [
+pub const CODES: [(u16, &[&str]); 9] = [
     (400, &["bad_json", "bad_request", "bad_key", "unknown_type", "bad_context"]),
     (404, &["no_such_key", "no_such_path"]),
     (405, &["bad_method"]),

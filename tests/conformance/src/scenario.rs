@@ -20,6 +20,8 @@ pub struct Scenario {
     pub name: String,
     /// Which promise it checks, in one line.
     pub checks: String,
+    /// Which promises of the documents it proves, by the identifiers that `tests/README.md` lists.
+    pub proves: Vec<String>,
     /// The file that it stands in, without its folder.
     pub file: String,
     /// Settings of every replica that it starts, where the start itself does not say otherwise.
@@ -53,6 +55,8 @@ struct ScenarioFile {
 struct ScenarioTable {
     name: String,
     checks: String,
+    #[serde(default)]
+    proves: Vec<String>,
     #[serde(default)]
     config: Settings,
     #[serde(default)]
@@ -120,8 +124,8 @@ fn resolve(mut table: ScenarioTable, file: &str) -> Result<Scenario> {
     };
     let steps: Vec<Line> = iter::zip(1.., flat).map(read).collect::<Result<_>>()?;
     ensure!(steps.iter().any(|line| line.step.looks()), "{name}: no step looks at anything, so it could not fail");
-    let ScenarioTable { checks, config, one_writer, seeds, .. } = table;
-    Ok(Scenario { name, checks, file: file.to_owned(), config, one_writer, seeds, steps })
+    let ScenarioTable { checks, proves, config, one_writer, seeds, .. } = table;
+    Ok(Scenario { name, checks, proves, file: file.to_owned(), config, one_writer, seeds, steps })
 }
 
 fn outline(table: &toml::Table) -> String {

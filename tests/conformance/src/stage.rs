@@ -46,6 +46,11 @@ pub trait Runner: Send + Sync {
     /// The name under which its tests are listed.
     fn name(&self) -> &'static str;
 
+    /// Why it can play nothing at all on this machine, where that is so.
+    fn absence(&self) -> Option<String> {
+        None
+    }
+
     /// Why it cannot play this scenario; the test then shows as ignored, with this reason.
     fn refuses(&self, scenario: &Scenario) -> Option<String>;
 

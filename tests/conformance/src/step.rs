@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 use crate::act::Act;
-use crate::text::{Text, Variables};
+use crate::text::Text;
 
 /// One step.
 #[derive(Clone, Debug)]
@@ -74,17 +74,6 @@ pub struct Ask {
     /// What to keep for later steps: variable, and a header's name or a JSON pointer (`/next`).
     #[serde(default)]
     pub keep: BTreeMap<String, String>,
-}
-
-/// A header of more bytes is not sent over HTTP: servers bound heads.
-const HEADER_BYTES_MAX: usize = 8 << 10;
-
-impl Ask {
-    /// Whether it has a header that servers do not take.
-    pub fn has_long_header(&self) -> bool {
-        let is_long = |value: Vec<u8>| value.len() > HEADER_BYTES_MAX;
-        self.headers.values().any(|value| value.bytes(&Variables::new()).is_ok_and(is_long))
-    }
 }
 
 /// See [`Step::Settle`].

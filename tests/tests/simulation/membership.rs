@@ -1,11 +1,13 @@
 //! Who is awake, dormant and gone, as everybody can tell from what was announced.
 
 use dayfly_core::frame::{Body, Frame};
+use dayfly_core::http::Request;
 use dayfly_tests::simulation::cluster::Cluster;
 use dayfly_tests::simulation::node::NodeId;
 use dayfly_tests::simulation::plan::Plan;
+use serde_json::Value;
 
-use crate::{agree, cluster, config, join, shown, status};
+use crate::{agree, cluster, config, get_request, join, shown, status};
 
 const RETENTION_MS: u64 = 60_000;
 const SKEW_MS: u64 = 2_000;
@@ -153,4 +155,28 @@ fn a_wrong_clock_makes_nobody_immortal() {
     assert_eq!(shown(&mut cluster, one, "ahead").as_deref(), Some("awake"));
     cluster.run_for(hours as u64 + RETENTION_MS + 3 * SKEW_MS).expect("a run");
     assert_eq!(shown(&mut cluster, one, "ahead"), None);
+}
+
+#[test]
+fn without_a_limit_a_page_holds_a_thousand_members() {
+    let (mut cluster, [one, _], sleeper) = sleeping();
+    let announced = published(&cluster, sleeper);
+    let frame = Frame::decode(announced.last().expect("it announced when it woke"), "simulated").expect("it decodes");
+    let others = (0..998).map(|number| {
+        let mut frame = frame.clone();
+        frame.sender.name = format!("member-{number}");
+        frame.encode("simulated")
+    });
+    let others: Vec<_> = others.collect();
+    cluster.receive(one, &others).expect("a receive");
+    let mut page = |query: &str| -> Value {
+        let request = Request { query: query.to_owned(), ..get_request("/v1/members") };
+        serde_json::from_slice(&cluster.ask(one, &request).expect("the members").body).expect("they are JSON")
+    };
+    let count = |page: &Value| page["members"].as_array().map(Vec::len);
+    let first = page("");
+    assert_eq!(count(&first), Some(1_000));
+    let rest = page(&format!("after={}", first["next"].as_str().expect("there is more")));
+    assert_eq!((count(&rest), rest.get("next")), (Some(1), None));
+    assert_eq!(count(&page("limit=1001")), Some(1_001));
 }

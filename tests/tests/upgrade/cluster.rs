@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use dayfly_conformance::act::Partition;
+use dayfly_conformance::expectation::percent_encode;
 use dayfly_core::frame::{Body, Frame, Want};
 use dayfly_engine::contract::{Config, Request, Response};
 use dayfly_engine::world::system_now_ms;
 use dayfly_engine::{Lease, MemoryVault, Phase, Replica, ReplicaOptions, SystemWorld, usual_config};
-use dayfly_tests::act::Partition;
-use dayfly_tests::expectation::percent_encode;
 use dayfly_tests::gate::Gate;
 use serde::Deserialize;
 use serde_json::Value;

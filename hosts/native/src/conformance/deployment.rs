@@ -30,6 +30,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 const SPREAD: Duration = Duration::from_secs(1);
 /// Scenarios that let more time pass are not played.
 const ADVANCE_MS_MAX: u64 = 6_000;
+/// A header of more bytes is refused by servers, which bound heads.
+const HEADER_BYTES_MAX: usize = 8 << 10;
 /// A body of so many bytes every server reads before it answers.
 const READ_BYTES: usize = 1 << 20;
 /// Scenarios of more replicas are about their number.
@@ -259,8 +261,13 @@ impl Runner for DeploymentRunner {
 /// Why a client cannot do a step.
 fn refuses(step: &Step) -> Option<&'static str> {
     let act = match step {
-        Step::Ask(ask) if ask.has_long_header() => return Some("HTTP servers bound headers"),
-        Step::Ask(ask) if has_other_header(ask) => return Some("gateways pass on only headers of ASCII"),
+        Step::Ask(ask) if has_header(ask, |value| value.len() > HEADER_BYTES_MAX) => {
+            return Some("HTTP servers bound headers");
+        }
+        // Lambda's events, for one, are JSON, and have no place for other bytes.
+        Step::Ask(ask) if has_header(ask, |value| !value.is_ascii()) => {
+            return Some("gateways pass on only headers of ASCII");
+        }
         Step::Ask(ask) if has_large_body(ask) => {
             return Some("a server may refuse a large body before it has read it, and clients then lose the answer");
         }
@@ -283,10 +290,9 @@ fn refuses(step: &Step) -> Option<&'static str> {
     }
 }
 
-/// Whether a header is not of ASCII. (Lambda's events, for one, are JSON, and have no place for other bytes.)
-fn has_other_header(ask: &Ask) -> bool {
-    let is_other = |value: Vec<u8>| !value.is_ascii();
-    ask.headers.values().any(|value| value.bytes(&Variables::new()).is_ok_and(is_other))
+/// Whether the value of a header is such a one.
+fn has_header(ask: &Ask, is_such: fn(&[u8]) -> bool) -> bool {
+    ask.headers.values().any(|value| value.bytes(&Variables::new()).is_ok_and(|value| is_such(&value)))
 }
 
 /// Whether a server may not want to read all of its body.
