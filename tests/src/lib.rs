@@ -25,6 +25,7 @@ pub mod program;
 pub mod scenario;
 pub mod serverless;
 pub mod simulation;
+pub mod soak;
 pub mod spin;
 pub mod spin_platform;
 pub mod stage;
