@@ -25,6 +25,9 @@ use crate::stage::Answer;
 const LATE: Duration = Duration::from_secs(10);
 const LATE_PAUSE: Duration = Duration::from_millis(200);
 
+/// Keys have other names after each checkpoint.
+pub const FIRST_GENERATION: u64 = 1;
+
 /// How many of what ended how.
 pub type Tally = BTreeMap<&'static str, BTreeMap<&'static str, u64>>;
 
@@ -60,9 +63,9 @@ impl Session {
             number,
             chance: Chance::new(seed, &format!("client {number}")),
             begun,
-            generation: 1,
+            generation: FIRST_GENERATION,
             lanes: Vec::new(),
-            ledger: Ledger::new(1, number),
+            ledger: Ledger::new(FIRST_GENERATION, number),
             writes: Tally::new(),
             by_host: Tally::new(),
             reads: Tally::new(),

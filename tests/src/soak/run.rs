@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::checkpoint::{clear, compare, components, settle};
-use super::client::{Session, Tally};
+use super::client::{FIRST_GENERATION, Session, Tally};
 use super::faults::Faults;
 use super::finding::{Finding, Kind};
 use super::fleet::Fleet;
@@ -106,6 +106,7 @@ impl Run<'_> {
         let settings = self.settings;
         let mut report = Report::new(settings.seed, settings.lasts.as_secs());
         let mut chance = Chance::new(settings.seed, "checkpoints");
+        let mut generation = FIRST_GENERATION;
         let until = Instant::now() + settings.lasts;
         let mut checkpoint = Instant::now() + settings.checkpoint_every;
         let (mut sample, mut progress) = (Instant::now(), Instant::now() + PROGRESS_EVERY);
@@ -123,7 +124,7 @@ impl Run<'_> {
             }
             let is_last = now >= until || report.was_ended_early;
             if is_last || now >= checkpoint {
-                self.checkpoint(&mut report, &mut chance, is_last);
+                self.checkpoint(&mut report, &mut chance, &mut generation, is_last);
                 checkpoint = Instant::now() + settings.checkpoint_every;
             }
             if is_last {
@@ -136,7 +137,7 @@ impl Run<'_> {
     }
 
     /// Has load and faults stand still, compares everything, and begins anew. What goes wrong is a finding.
-    fn checkpoint(&self, report: &mut Report, chance: &mut Chance, is_last: bool) {
+    fn checkpoint(&self, report: &mut Report, chance: &mut Chance, generation: &mut u64, is_last: bool) {
         let mut sessions: Vec<MutexGuard<'_, Session>> = self.sessions.iter().map(lock).collect();
         let mut faults = lock(&self.faults);
         faults.end(self.fleet);
@@ -146,8 +147,9 @@ impl Run<'_> {
             let about = "a checkpoint".to_owned();
             report.findings.push(Finding { kind: Kind::Disagreement, about, told, at: String::new(), second });
         }
-        // The next one has other keys.
-        let generation = report.checkpoints + 2;
+        // What is left of this one, if anything, is not to be taken for something of the next.
+        *generation += 1;
+        let generation = *generation;
         sessions.iter_mut().for_each(|session| session.begin(generation));
         if is_last {
             self.ends.store(true, Ordering::Relaxed);
