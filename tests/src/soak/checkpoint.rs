@@ -179,7 +179,22 @@ pub fn compare(
         compared.keys += reading.len();
         compared.lanes += lanes.len();
     }
-    Ok((compared, findings))
+    Ok((compared, merged(findings)))
+}
+
+/// What was found alike at several hosts, once.
+fn merged(findings: Vec<Finding>) -> Vec<Finding> {
+    let mut merged: Vec<Finding> = Vec::new();
+    for finding in findings {
+        let same = |other: &&mut Finding| {
+            (other.kind, &other.about, &other.told) == (finding.kind, &finding.about, &finding.told)
+        };
+        match merged.iter_mut().find(same) {
+            Some(other) => other.at = format!("{}, {}", other.at, finding.at),
+            None => merged.push(finding),
+        }
+    }
+    merged
 }
 
 /// Keys of which no client that is there now knows: what was deleted before, above all.
@@ -216,7 +231,16 @@ pub fn clear(fleet: &Fleet, chance: &mut Chance, second: u64) -> Result<Vec<Find
         let left = left.iter().map(|key| Finding::of_key(Kind::Resurrected, key, told()));
         findings.extend(left.map(|finding| finding.found(&at, second)));
     }
-    Ok(findings)
+    let (natives, _) = fleet.sizes();
+    for slot in 0..natives {
+        let status = fleet.native(slot).node.as_ref().context("a node that is not there")?.status()?;
+        if status.entries > 0 {
+            let told = format!("{} entries are live though no key is there", status.entries);
+            let at = String::new();
+            findings.push(Finding { kind: Kind::Resurrected, about: status.name, told, at, second });
+        }
+    }
+    Ok(merged(findings))
 }
 
 fn delete(fleet: &Fleet, target: &Target, keys: &[Key]) -> Result<()> {

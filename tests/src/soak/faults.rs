@@ -21,6 +21,8 @@ const OVERSLEEP_MS: (u64, u64) = (65_000, 80_000);
 const ABSENCE_MS: (u64, u64) = (0, 3_000);
 /// How long the broker is away.
 const BROKER_AWAY_MS: (u64, u64) = (500, 4_000);
+/// How many faults there are in a deck.
+pub const DECK: u64 = CARDS.len() as u64;
 /// How often a start is tried, and the pause between two tries.
 const STARTS: usize = 3;
 const START_PAUSE: Duration = Duration::from_secs(2);
@@ -37,14 +39,54 @@ enum Remedy {
     StartSpin(usize),
 }
 
+/// A fault that is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Card {
+    FreezeNative,
+    OversleepNative,
+    KillNative,
+    LeaveNative,
+    KillFunction,
+    Evict,
+    FreezeSpin,
+    KillSpin,
+}
+
+/// Faults come from a deck that is shuffled again whenever it is empty: in any order, and each of them soon.
+const CARDS: [Card; 20] = [
+    Card::FreezeNative,
+    Card::FreezeNative,
+    Card::FreezeNative,
+    Card::FreezeNative,
+    Card::OversleepNative,
+    Card::KillNative,
+    Card::KillNative,
+    Card::KillNative,
+    Card::LeaveNative,
+    Card::KillFunction,
+    Card::KillFunction,
+    Card::KillFunction,
+    Card::KillFunction,
+    Card::Evict,
+    Card::Evict,
+    Card::Evict,
+    Card::FreezeSpin,
+    Card::FreezeSpin,
+    Card::KillSpin,
+    Card::KillSpin,
+];
+
 /// Who brings them about.
 pub struct Faults {
     chance: Chance,
+    deck: Vec<Card>,
     settings: Settings,
     begun: Instant,
     next: Instant,
     next_broker: Instant,
     due: Vec<(Instant, Remedy)>,
+    /// How many cards were played: with a whole deck each kind of fault was.
+    pub played: u64,
     /// What was done.
     pub tally: Tally,
     /// What went wrong that nobody had meant to.
@@ -57,11 +99,13 @@ impl Faults {
         let now = Instant::now();
         Self {
             chance: Chance::new(settings.seed, "faults"),
+            deck: Vec::new(),
             settings: settings.clone(),
             begun: now,
             next: now + settings.fault_every,
             next_broker: now + settings.broker_every,
             due: Vec::new(),
+            played: 0,
             tally: Tally::new(),
             findings: Vec::new(),
         }
@@ -108,31 +152,44 @@ impl Faults {
         self.due.push((Instant::now() + after, remedy));
     }
 
+    /// Brings about what the next card says. One that cannot be just now is put under the others.
     fn draw(&mut self, fleet: &Fleet) {
+        let card = match self.deck.pop() {
+            Some(card) => card,
+            None => {
+                self.deck = CARDS.to_vec();
+                self.deck.retain(|card| *card != Card::OversleepNative || self.settings.oversleeps);
+                self.chance.shuffle(&mut self.deck);
+                self.deck.pop().expect("there are cards")
+            }
+        };
+        match self.play(fleet, card) {
+            Ok(true) => self.played += 1,
+            Ok(false) => self.deck.insert(0, card),
+            Err(error) => self.found(format!("{card:?}"), format!("{error:#}")),
+        }
+    }
+
+    /// Whether it could be.
+    fn play(&mut self, fleet: &Fleet, card: Card) -> Result<bool> {
         let (natives, spins) = fleet.sizes();
-        let draw = self.chance.below(100);
         let native = self.chance.below(natives as u64) as usize;
         let other = 1 + self.chance.below(natives as u64 - 1) as usize;
         let spin = self.chance.below(spins as u64) as usize;
-        let done = match draw {
-            0..20 => self.freeze_native(fleet, native, FREEZE_MS, "freeze"),
-            20..35 => self.kill_native(fleet, other),
-            35..38 => self.leave_native(fleet, other),
-            38..41 if self.settings.oversleeps => {
-                self.freeze_native(fleet, other, OVERSLEEP_MS, "freeze longer than the retention")
-            }
-            38..58 => self.kill_function(fleet),
-            58..78 => self.evict(fleet, spin),
-            78..88 => self.freeze_spin(fleet, spin),
-            _ => self.kill_spin(fleet, spin),
-        };
-        if let Err(error) = done {
-            self.found("a fault".to_owned(), format!("{error:#}"));
+        match card {
+            Card::FreezeNative => self.freeze_native(fleet, native, FREEZE_MS, "freeze"),
+            Card::OversleepNative => self.freeze_native(fleet, other, OVERSLEEP_MS, "freeze longer than the retention"),
+            Card::KillNative => self.kill_native(fleet, other),
+            Card::LeaveNative => self.leave_native(fleet, other),
+            Card::KillFunction => self.kill_function(fleet),
+            Card::Evict => self.evict(fleet, spin),
+            Card::FreezeSpin => self.freeze_spin(fleet, spin),
+            Card::KillSpin => self.kill_spin(fleet, spin),
         }
     }
 
     /// At most half of the native replicas are stopped at a time, so that somebody can fill newcomers.
-    fn freeze_native(&mut self, fleet: &Fleet, slot: usize, ms: (u64, u64), kind: &'static str) -> Result<()> {
+    fn freeze_native(&mut self, fleet: &Fleet, slot: usize, ms: (u64, u64), kind: &'static str) -> Result<bool> {
         let (natives, _) = fleet.sizes();
         let away = (0..natives).filter(|slot| {
             let place = fleet.native(*slot);
@@ -140,87 +197,88 @@ impl Faults {
         });
         let lasts = self.between(ms);
         if away.count() >= natives / 2 {
-            return Ok(());
+            return Ok(false);
         }
         let mut place = fleet.native(slot);
-        let Some(node) = place.node.as_ref().filter(|_| place.frozen.is_none()) else { return Ok(()) };
+        let Some(node) = place.node.as_ref().filter(|_| place.frozen.is_none()) else { return Ok(false) };
         node.freeze()?;
         place.frozen = Some(Instant::now());
         drop(place);
         self.count(Host::Native.name(), kind);
         self.later(lasts, Remedy::ThawNative(slot));
-        Ok(())
+        Ok(true)
     }
 
-    fn kill_native(&mut self, fleet: &Fleet, slot: usize) -> Result<()> {
+    fn kill_native(&mut self, fleet: &Fleet, slot: usize) -> Result<bool> {
         let absence = self.between(ABSENCE_MS);
-        let Some(node) = fleet.native(slot).node.take() else { return Ok(()) };
+        let Some(node) = fleet.native(slot).node.take() else { return Ok(false) };
         // A thaw that was due finds nobody, or a successor that is not frozen.
         node.kill()?;
         self.count(Host::Native.name(), "kill");
         self.later(absence, Remedy::StartNative(slot));
-        Ok(())
+        Ok(true)
     }
 
-    fn leave_native(&mut self, fleet: &Fleet, slot: usize) -> Result<()> {
+    fn leave_native(&mut self, fleet: &Fleet, slot: usize) -> Result<bool> {
         let absence = self.between(ABSENCE_MS);
         let mut place = fleet.native(slot);
         if place.frozen.is_some() {
-            return Ok(());
+            return Ok(false);
         }
-        let Some(node) = place.node.take() else { return Ok(()) };
+        let Some(node) = place.node.take() else { return Ok(false) };
         drop(place);
         self.count(Host::Native.name(), "leave");
         self.later(absence, Remedy::StartNative(slot));
-        node.leave()
+        node.leave()?;
+        Ok(true)
     }
 
     /// Kills an environment, whether it is frozen, lingers, or is in the midst of a request.
-    fn kill_function(&mut self, fleet: &Fleet) -> Result<()> {
+    fn kill_function(&mut self, fleet: &Fleet) -> Result<bool> {
         let environments = fleet.functions.standing().environments;
         if environments.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let chosen = &environments[self.chance.below(environments.len() as u64) as usize];
         chosen.pid.kill();
         self.count(Host::Lambda.name(), if chosen.busy { "kill of a busy one" } else { "kill of a frozen one" });
-        Ok(())
+        Ok(true)
     }
 
-    fn evict(&mut self, fleet: &Fleet, slot: usize) -> Result<()> {
+    fn evict(&mut self, fleet: &Fleet, slot: usize) -> Result<bool> {
         let place = fleet.spin(slot);
-        let Some(application) = place.application.as_ref().filter(|_| !place.is_frozen) else { return Ok(()) };
+        let Some(application) = place.application.as_ref().filter(|_| !place.is_frozen) else { return Ok(false) };
         application.evict()?;
         drop(place);
         self.count(Host::Spin.name(), "eviction of all instances");
-        Ok(())
+        Ok(true)
     }
 
-    fn freeze_spin(&mut self, fleet: &Fleet, slot: usize) -> Result<()> {
+    fn freeze_spin(&mut self, fleet: &Fleet, slot: usize) -> Result<bool> {
         let lasts = self.between(FREEZE_MS);
         let mut place = fleet.spin(slot);
-        let Some(application) = place.application.as_ref().filter(|_| !place.is_frozen) else { return Ok(()) };
+        let Some(application) = place.application.as_ref().filter(|_| !place.is_frozen) else { return Ok(false) };
         application.freeze()?;
         place.is_frozen = true;
         drop(place);
         self.count(Host::Spin.name(), "freeze of a platform");
         self.later(lasts, Remedy::ThawSpin(slot));
-        Ok(())
+        Ok(true)
     }
 
-    fn kill_spin(&mut self, fleet: &Fleet, slot: usize) -> Result<()> {
+    fn kill_spin(&mut self, fleet: &Fleet, slot: usize) -> Result<bool> {
         let absence = self.between(ABSENCE_MS);
         let mut place = fleet.spin(slot);
         if !place.is_frozen {
             let stats = place.application.as_ref().and_then(|application| application.stats().ok());
             place.former_instances += stats.map_or(0, |stats| stats["started"].as_u64().unwrap_or(0));
         }
-        let Some(application) = place.application.take() else { return Ok(()) };
+        let Some(application) = place.application.take() else { return Ok(false) };
         application.kill()?;
         drop(place);
         self.count(Host::Spin.name(), "kill of a platform");
         self.later(absence, Remedy::StartSpin(slot));
-        Ok(())
+        Ok(true)
     }
 
     fn restart_broker(&mut self) {

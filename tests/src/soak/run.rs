@@ -22,6 +22,8 @@ use crate::chance::Chance;
 const TURN: Duration = Duration::from_millis(50);
 /// The time between two lines of progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
+/// How long the load goes on at most for want of faults.
+const FAULTS_PATIENCE: Duration = Duration::from_secs(180);
 /// How long a client waits longer where it was not served.
 const REFUSED_PAUSE: Duration = Duration::from_millis(200);
 
@@ -122,7 +124,8 @@ impl Run<'_> {
                 tell(&self.progress(&report));
                 progress = now + PROGRESS_EVERY;
             }
-            let is_last = now >= until || report.was_ended_early;
+            let is_over = now >= until && self.has_had_faults(now >= until + FAULTS_PATIENCE);
+            let is_last = is_over || report.was_ended_early;
             if is_last || now >= checkpoint {
                 self.checkpoint(&mut report, &mut chance, &mut generation, is_last);
                 checkpoint = Instant::now() + settings.checkpoint_every;
@@ -134,6 +137,11 @@ impl Run<'_> {
         }
         self.finish(&mut report);
         Ok(report)
+    }
+
+    /// Whether there were as many faults as there are to be, or they are waited for no longer.
+    fn has_had_faults(&self, is_too_late: bool) -> bool {
+        is_too_late || lock(&self.faults).played >= self.settings.faults_min
     }
 
     /// Has load and faults stand still, compares everything, and begins anew. What goes wrong is a finding.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::faults::DECK;
+
 /// What a run goes by.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -25,6 +27,8 @@ pub struct Settings {
     pub pause: Duration,
     /// The time between two faults, on average.
     pub fault_every: Duration,
+    /// How many faults there are to be at least: on a busy machine the load lasts longer, until there were.
+    pub faults_min: u64,
     /// The time between two restarts of the broker.
     pub broker_every: Duration,
     /// Whether replicas are now and then frozen for longer than the retention.
@@ -48,6 +52,7 @@ impl Settings {
             clients: 8,
             pause: Duration::from_millis(60),
             fault_every: Duration::from_secs(4),
+            faults_min: 0,
             broker_every: Duration::from_secs(420),
             oversleeps: true,
         }
@@ -60,7 +65,8 @@ impl Settings {
             checkpoint_every: lasts,
             clients: 6,
             pause: Duration::from_millis(50),
-            fault_every: Duration::from_millis(900),
+            fault_every: Duration::from_millis(600),
+            faults_min: DECK,
             broker_every: Duration::from_secs(12),
             oversleeps: false,
             ..Self::soak(seed, lasts)
