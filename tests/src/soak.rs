@@ -16,7 +16,7 @@
 //! one operation puts into two fields of a map is in both or in neither, in every read.
 //!
 //! *At checkpoints*, when nothing is asked any more, all that was killed is replaced and all that was frozen is thawed: all
-//! agree; what a client wrote one after the other, each write with `dayfly-after` of the one before, reads as a sequential
+//! agree; what a client wrote one after the other, each write with `dayfly-after` of all before it, reads as a sequential
 //! program computes it; of what all wrote at once each confirmed write is there whole, each refused one is not, and one in
 //! doubt is there whole or not at all, which decides what counters, sets and registers must hold. Then all keys are
 //! deleted, and nothing may be left of them, then or later.

@@ -165,6 +165,7 @@ impl Session {
         let code = answer.code().unwrap_or_default();
         match (answer.status, code.as_str()) {
             (200 | 204, _) => Outcome::Confirmed { token: answer.header("dayfly-context").map(str::to_owned) },
+            (400, "bad_context") => Outcome::Crowded,
             (503, "unconfirmed") => Outcome::Unconfirmed(target.place()),
             (503, "not_yet" | "busy") => Outcome::Refused,
             (503, "no_replica") if answer.header("retry-after").is_some() => Outcome::Refused,

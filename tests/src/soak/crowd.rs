@@ -149,7 +149,7 @@ impl Ledger {
                 }
             }
             // It may be removed another time.
-            Outcome::Refused => self.removable.extend(parts.removes.zip(after)),
+            Outcome::Refused | Outcome::Crowded => self.removable.extend(parts.removes.zip(after)),
             Outcome::Confirmed { token: None } | Outcome::Unconfirmed(_) | Outcome::Unanswered => {}
         }
         self.shares.push(Share { number, parts, made });

@@ -1,7 +1,9 @@
 //! What one client writes one after the other: every type under one name. Each write waits, by `dayfly-after`, until the
-//! replica has seen the one before, wherever that was made; so the keys read as a sequential program computes them.
+//! replica has seen all before it, wherever they were made; so the keys read as a sequential program computes them. The
+//! token of all is joined by `dayfly-context`: that of the last write alone would let a replica answer that has seen this one
+//! and not yet an earlier one of another writer.
 //!
-//! A lane ends with the first write that is in doubt. So there are two states at most in which it may be found, and whoever
+//! A lane ends when a token cannot name more writers, and with the first write that is in doubt. So there are two states at most in which it may be found, and whoever
 //! loses, repeats or tears a write leaves it in neither.
 
 use std::collections::BTreeMap;
@@ -39,6 +41,7 @@ pub struct Lane {
     applied: Vec<Step>,
     doubtful: Option<Step>,
     token: Option<String>,
+    is_full: bool,
 }
 
 /// The values of a lane's keys, those that exist.
@@ -47,7 +50,7 @@ type Values = BTreeMap<DataType, Value>;
 impl Lane {
     /// One under this name, which no other has.
     pub fn new(name: String) -> Self {
-        Self { name, applied: Vec::new(), doubtful: None, token: None }
+        Self { name, applied: Vec::new(), doubtful: None, token: None, is_full: false }
     }
 
     /// Its name.
@@ -57,10 +60,10 @@ impl Lane {
 
     /// Whether it takes further writes.
     pub fn is_open(&self) -> bool {
-        self.doubtful.is_none() && self.applied.len() < STEPS_MAX
+        !self.is_full && self.doubtful.is_none() && self.applied.len() < STEPS_MAX
     }
 
-    /// The token of the last write that changed anything.
+    /// The token of all that was confirmed.
     pub fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }
@@ -68,7 +71,9 @@ impl Lane {
     /// The request that writes these.
     pub fn request(&self, operations: &[Operation]) -> Request {
         let mut request = write_request(operations);
-        request.headers.extend(self.token.clone().map(|token| ("dayfly-after".to_owned(), token)));
+        for token in &self.token {
+            request.headers.extend(["dayfly-after", "dayfly-context"].map(|name| (name.to_owned(), token.clone())));
+        }
         request
     }
 
@@ -81,6 +86,7 @@ impl Lane {
             }
             Outcome::Unconfirmed(_) | Outcome::Unanswered => self.doubtful = Some(Step { operations, made }),
             Outcome::Refused => {}
+            Outcome::Crowded => self.is_full = true,
         }
     }
 
@@ -293,6 +299,17 @@ mod tests {
         ]);
         assert_eq!(lane.check(&without, &|_| false), []);
         assert_eq!(lane.check(&without, &|_| true)[0].kind, Kind::Lost);
+    }
+
+    #[test]
+    fn a_token_that_is_full_ends_a_lane_and_leaves_it_as_it_is() {
+        let mut lane = lane();
+        lane.ended(vec![add("c")], made(Outcome::Crowded));
+        assert!(!lane.is_open());
+        assert_eq!(found(&lane, json!(["a"]), json!(2), json!(2)), []);
+        let headers = lane.request(&[add("d")]).headers;
+        let of = |name: &str| headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str());
+        assert_eq!((of("dayfly-after"), of("dayfly-context")), (Some("token"), Some("token")));
     }
 
     #[test]

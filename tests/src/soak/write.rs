@@ -46,6 +46,8 @@ pub enum Outcome {
     Unanswered,
     /// It is not applied.
     Refused,
+    /// It is not applied, for its token would hold more writers than a token may.
+    Crowded,
 }
 
 impl Outcome {
@@ -55,7 +57,7 @@ impl Outcome {
             Self::Confirmed { .. } => "confirmed",
             Self::Unconfirmed(_) => "unconfirmed",
             Self::Unanswered => "unanswered",
-            Self::Refused => "refused",
+            Self::Refused | Self::Crowded => "refused",
         }
     }
 
@@ -65,7 +67,7 @@ impl Outcome {
             Self::Confirmed { .. } => Due::Applied,
             Self::Unconfirmed(place) if lives(place) => Due::Applied,
             Self::Unconfirmed(_) | Self::Unanswered => Due::Either,
-            Self::Refused => Due::NotApplied,
+            Self::Refused | Self::Crowded => Due::NotApplied,
         }
     }
 }
