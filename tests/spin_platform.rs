@@ -10,10 +10,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use dayfly_spin_platform::{Addresses, Keeping, Settings, start};
 use dayfly_tests::client::Client;
 use dayfly_tests::function::tokio;
 use dayfly_tests::patience::await_that;
-use dayfly_tests::spin_platform::{Addresses, Keeping, Settings, start};
 use serde_json::Value;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;

@@ -141,6 +141,16 @@ impl Application {
         &self.url
     }
 
+    /// The number of its platform's process. Of the real Spin it is the one that runs the other.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How its platform's process has ended, if it has.
+    pub fn ended(&mut self) -> Result<Option<std::process::ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
     /// A client of it.
     pub fn client(&self) -> Result<Client> {
         Client::new(&self.url)

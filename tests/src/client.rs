@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use dayfly_conformance::http::{Answer, Request};
 
-/// How long a read or a write may take.
+/// How long a read or a write may take, if nothing else is said.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An answer's head or one of its lines is at most so long.
@@ -22,6 +22,7 @@ const BODY_BYTES_MAX: usize = 64 << 20;
 pub struct Client {
     address: String,
     prefix: String,
+    patience: Duration,
     connection: Option<BufReader<TcpStream>>,
 }
 
@@ -33,7 +34,12 @@ impl Client {
         let (address, prefix) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
         ensure!(!address.is_empty(), "{url:?} names no host");
         let prefix = prefix.trim_end_matches('/').to_owned();
-        Ok(Self { address: address.to_owned(), prefix, connection: None })
+        Ok(Self { address: address.to_owned(), prefix, patience: PATIENCE, connection: None })
+    }
+
+    /// The same with another bound of how long a read or a write may take.
+    pub fn within(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Sends a scenario's request over a new connection and reads the answer.
@@ -93,8 +99,8 @@ impl Client {
 
     fn connect(&self) -> Result<TcpStream> {
         let stream = TcpStream::connect(&self.address).with_context(|| format!("nothing at {}", self.address))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(self.patience))?;
+        stream.set_write_timeout(Some(self.patience))?;
         stream.set_nodelay(true)?;
         Ok(stream)
     }

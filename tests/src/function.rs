@@ -216,6 +216,7 @@ impl Function {
         // The simulator says so a moment before it does so.
         let until = Instant::now() + INVOCATION;
         while !(self.is_frozen() && self.is_stopped()?) {
+            ensure!(!self.has_ended()?, "it has ended");
             ensure!(Instant::now() < until, "it is not frozen");
             thread::sleep(POLL);
         }
@@ -224,10 +225,19 @@ impl Function {
 
     /// Whether the system runs none of it.
     fn is_stopped(&self) -> Result<bool> {
+        Ok(self.state()? == 'T')
+    }
+
+    /// Whether nothing is left of it but its number.
+    fn has_ended(&self) -> Result<bool> {
+        Ok(matches!(self.state()?, 'Z' | 'X'))
+    }
+
+    fn state(&self) -> Result<char> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.pid()))?;
         // What stands in parentheses is the program's name.
         let (_, rest) = stat.rsplit_once(')').context("no name")?;
-        Ok(rest.trim_start().starts_with('T'))
+        rest.trim_start().chars().next().context("no state")
     }
 
     /// Why it has not come to events, once it says so.

@@ -63,10 +63,24 @@ impl Node {
 
     /// The same at the broker of this URL.
     pub fn start_at(broker: &str, cluster: &str, name: &str, arguments: &[&str]) -> Result<Self> {
-        let usual =
-            ["node", "--json", "--listen", "127.0.0.1:0", "--broker", broker, "--cluster", cluster, "--name", name];
-        let process = Process::listening(&[&usual[..], arguments].concat())?;
+        let process = Process::listening(&command_line(broker, cluster, name, arguments))?;
         Ok(Self { process, name: name.to_owned() })
+    }
+
+    /// As [`Self::start`], where Ctrl-C at the terminal does not reach it.
+    pub fn start_apart(cluster: &str, name: &str, arguments: &[&str]) -> Result<Self> {
+        let process = Process::listening_apart(&command_line(&broker_url()?, cluster, name, arguments))?;
+        Ok(Self { process, name: name.to_owned() })
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// How it has ended, if it has.
+    pub fn ended(&mut self) -> Result<Option<std::process::ExitStatus>> {
+        self.process.ended()
     }
 
     /// Its name.
@@ -125,6 +139,11 @@ impl Node {
     pub fn wait(mut self) -> Result<std::process::ExitStatus> {
         self.process.wait()
     }
+}
+
+fn command_line<'a>(broker: &'a str, cluster: &'a str, name: &'a str, arguments: &[&'a str]) -> Vec<&'a str> {
+    let usual = ["node", "--json", "--listen", "127.0.0.1:0", "--broker", broker, "--cluster", cluster, "--name", name];
+    [&usual[..], arguments].concat()
 }
 
 /// Waits until all of these are done and agree; gives the root.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail, ensure};
 use dayfly_conformance::expectation::percent_encode;
+use dayfly_conformance::http::Answer;
 use serde_json::Value;
 
 use crate::client::Client;
@@ -116,7 +117,7 @@ impl Plain {
     pub fn differences(&self, client: &mut Client, at_most: usize) -> Result<Vec<String>> {
         let expected = self.values();
         let mut differences = Vec::new();
-        let listed = list_keys(client)?;
+        let listed = list_keys(|target| client.get(target))?;
         let missing = expected.keys().filter(|key| !listed.contains(*key)).map(|key| format!("{key:?} is missing"));
         let surplus =
             listed.iter().filter(|key| !expected.contains_key(*key)).map(|key| format!("{key:?} is too much"));
@@ -137,12 +138,15 @@ impl Plain {
     }
 }
 
-/// Every key that a server lists.
-fn list_keys(client: &mut Client) -> Result<BTreeSet<Key>> {
+/// Every key that a server lists, which is asked for one page after the other.
+///
+/// # Errors
+/// It gives no page.
+pub fn list_keys(mut get: impl FnMut(&str) -> Result<Answer>) -> Result<BTreeSet<Key>> {
     let mut keys = BTreeSet::new();
     let mut target = "/v1/keys?limit=1000".to_owned();
     loop {
-        let answer = client.get(&target)?;
+        let answer = get(&target)?;
         ensure!(answer.status == 200, "GET {target}: {} {}", answer.status, String::from_utf8_lossy(&answer.body));
         let page: Value = serde_json::from_slice(&answer.body)?;
         for key in page["keys"].as_array().context("no keys in a page of keys")? {

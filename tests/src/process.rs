@@ -2,6 +2,7 @@
 
 use std::env;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,15 +42,25 @@ pub struct Process {
 impl Process {
     /// Runs the program with these arguments, among them `--json`, and waits until it says where it listens.
     pub fn listening(arguments: &[&str]) -> Result<Self> {
-        let file = program_file()?;
-        let mut child = Command::new(&file)
+        Self::run(Command::new(program_file()?), arguments)
+    }
+
+    /// The same, where Ctrl-C at the terminal does not end it: whoever runs it may have to ask it something yet.
+    pub fn listening_apart(arguments: &[&str]) -> Result<Self> {
+        let mut command = Command::new(program_file()?);
+        command.process_group(0);
+        Self::run(command, arguments)
+    }
+
+    fn run(mut command: Command, arguments: &[&str]) -> Result<Self> {
+        let mut child = command
             .args(arguments)
             // What is usual would hide what is not.
             .env("DAYFLY_LOG_LEVEL", "error")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .with_context(|| file.display().to_string())?;
+            .with_context(|| format!("{:?}", command.get_program()))?;
         let out = child.stdout.take().context("its output is piped")?;
         let told = Arc::new(Mutex::new(Vec::new()));
         let keep = Arc::clone(&told);
@@ -78,6 +89,16 @@ impl Process {
     /// Where it listens.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Its number in the system.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it has ended, if it has.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
     }
 
     /// The lines that it has written so far.

@@ -2,7 +2,7 @@
 //! simulated are real replicas (the core natively, or the component itself); only what surrounds them is a model.
 //!
 //! `plan.rs` draws what a run is like, `cluster.rs` holds the nodes and the events, `call.rs` makes calls, `delivery.rs` carries frames, `platform.rs` freezes and kills,
-//! `broker.rs` routes, `client.rs` makes requests. `model.rs` knows every dot that was ever made and what each replica can
+//! `broker.rs` routes, `client.rs` makes requests that `drawn.rs` makes up. `model.rs` knows every dot that was ever made and what each replica can
 //! know of it, and is asked after each call whether the replica agrees; `types.rs` says in plain words what an operation
 //! does and what a key reads as; `finish.rs` ends the faults and judges what is left.
 //!
@@ -24,6 +24,7 @@ mod call;
 pub mod client;
 pub mod cluster;
 mod delivery;
+pub mod drawn;
 pub mod finish;
 pub mod history;
 pub mod model;

@@ -455,6 +455,17 @@ pub fn to_core(request: &Request) -> dayfly_core::http::Request {
     }
 }
 
+/// The other way round.
+pub fn from_core(request: &dayfly_core::http::Request) -> Request {
+    Request {
+        method: request.method.clone(),
+        path: request.path.clone(),
+        query: request.query.clone(),
+        headers: request.headers.clone(),
+        body: request.body.clone(),
+    }
+}
+
 /// The bodies that a step hands over, where `published` is what the replica that it names has published, newest first.
 pub fn bodies(inject: &Inject, published: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>> {
     let mut bodies = match &inject.bytes {

@@ -14,6 +14,7 @@ mod mutations;
 mod program;
 mod pypi;
 mod rabbitmq;
+mod soak;
 mod spin;
 mod suite;
 mod tally;
@@ -105,6 +106,22 @@ enum Task {
         #[arg(long, default_value_t = rabbitmq::PORT)]
         port: u16,
     },
+    /// Run one cluster of native replicas, functions and applications for Spin under load and faults, and tell what came
+    /// of it: what was lost, and whether memory or queues grow. Ctrl-C ends it early, with the report.
+    ///
+    /// It builds and packages what it needs, and starts a RabbitMQ of its own. The exit code is 1 if anything was lost,
+    /// wrong or growing. tests/README.md tells what is checked.
+    Soak {
+        /// For how many minutes there is load; starting and the last comparison come on top.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+        minutes: u64,
+        /// Draw the same operations and faults again; without it, others each time. The report names the seed.
+        #[arg(long, value_name = "S")]
+        seed: Option<u64>,
+        /// Print the report as JSON, with all samples.
+        #[arg(long)]
+        json: bool,
+    },
     /// Run the benchmarks: of operations, natively and through the component, of dissemination over RabbitMQ, and of the
     /// packaged function for Lambda (its start, its memory, and what an hour costs), and of the packaged application for
     /// Spin (requests to new and to running instances, and what a write stores).
@@ -180,6 +197,12 @@ fn run(Arguments { toolchain, task }: Arguments) -> Result<ExitCode> {
         Task::Mutations { filter } => mutations::check(&workspace, filter.as_deref())?,
         Task::Upgrade { commits } => earlier::test(&workspace, &find_toolchain()?, &commits)?,
         Task::Rabbitmq { port } => RabbitMq::run_in_foreground(&workspace, port)?,
+        Task::Soak { minutes, seed, json } => {
+            let toolchain = Toolchain::find(&workspace, toolchain)?;
+            let component = Component::build(&workspace, &toolchain)?;
+            let choice = soak::Choice { minutes, seed, json };
+            return Err(soak::become_soak(&workspace, &toolchain, &component, &choice));
+        }
         Task::Bench { filter, quick, json } => {
             let toolchain = Toolchain::find(&workspace, toolchain)?;
             let component = Component::build(&workspace, &toolchain)?;

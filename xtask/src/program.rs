@@ -50,7 +50,7 @@ impl Program {
 pub fn cargo_on_hosts(workspace: &Workspace, component: &Component, subcommand: &str) -> Command {
     let mut cargo = workspace.cargo();
     cargo.arg(subcommand).env(component::VARIABLE, &component.path);
-    for package in ["dayfly-engine", "dayfly", "dayfly-lambda", "dayfly-tests"] {
+    for package in ["dayfly-engine", "dayfly", "dayfly-lambda", "dayfly-spin-platform", "dayfly-tests"] {
         cargo.args(["--package", package]);
     }
     cargo

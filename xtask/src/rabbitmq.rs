@@ -64,6 +64,24 @@ impl RabbitMq {
         Self::start_anew(workspace, "rabbitmq-benches")
     }
 
+    /// The same for a soak.
+    ///
+    /// # Errors
+    /// As [`Self::start_for_tests`].
+    pub fn start_for_soak(workspace: &Workspace) -> Result<Self> {
+        Self::start_anew(workspace, "rabbitmq-soak")
+    }
+
+    /// Has it live as long as what this command runs, by which this process may be replaced: that keeps open what the
+    /// watch reads from, as its standard input.
+    pub fn hand_over_to(mut self, command: &mut Command) {
+        if let Some(kept) = self.watch.stdin.take() {
+            command.stdin(kept);
+        }
+        // Dropping it would wait for its end.
+        std::mem::forget(self);
+    }
+
     fn start_anew(workspace: &Workspace, folder: &str) -> Result<Self> {
         let folder = workspace.target.join(folder);
         if folder.exists() {

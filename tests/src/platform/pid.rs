@@ -48,7 +48,7 @@ impl Pid {
     }
 
     /// Kills it, if it is there.
-    pub(super) fn kill(self) {
+    pub fn kill(self) {
         // What is gone needs no killing; and a system without this command has no tests of processes.
         let _ = Command::new("kill").args(["-KILL", &self.0.to_string()]).status();
     }

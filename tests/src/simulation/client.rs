@@ -7,24 +7,13 @@ use dayfly_core::http::{Request, Response};
 use serde_json::{Value, json};
 
 use super::cluster::{Cluster, Event};
+use super::drawn;
 use super::node::{NodeId, Phase};
 use super::types::{Deed, Operation};
 use crate::chance::Chance;
 
 /// The names of keys: one of each kind that needs care in a path.
 const NAMES: [&str; 3] = ["k", "a/b", "ü %"];
-const FIELDS: [&str; 3] = ["f", "g", "h"];
-const ELEMENTS: [&str; 5] = ["\"a\"", "\"b\"", "7", "[1,\"x\"]", "{\"y\":null}"];
-const NUMBERS: [&str; 6] = ["-3", "0", "2.5", "7", "1000", "-0.25"];
-/// The leaves of maps.
-const LEAVES: [DataType; 6] = [
-    DataType::PnCounter,
-    DataType::OrSet,
-    DataType::LwwRegister,
-    DataType::MvRegister,
-    DataType::EwFlag,
-    DataType::Map,
-];
 
 /// What one client has written, and the token that says so.
 #[derive(Clone, Debug, Default)]
@@ -61,46 +50,7 @@ impl Client {
     }
 
     fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.chance.below(choices.len() as u64) as usize]
-    }
-
-    fn some(&mut self, choices: &[&str]) -> Vec<String> {
-        let count = 1 + self.chance.below(2);
-        (0..count).map(|_| self.pick(choices).to_owned()).collect()
-    }
-
-    fn deed(&mut self, data_type: DataType, deletes: bool, depth: u32) -> Deed {
-        let value = |client: &mut Self| {
-            let number = client.chance.below(100);
-            match client.chance.below(3) {
-                0 => number.to_string(),
-                1 => format!("{{\"n\":{number}}}"),
-                _ => "\"text\"".to_owned(),
-            }
-        };
-        match data_type {
-            DataType::GCounter => Deed::Count(self.chance.below(10) as i64),
-            DataType::PnCounter => Deed::Count(self.chance.below(20) as i64 - 10),
-            DataType::GSet => Deed::Add(self.some(&ELEMENTS)),
-            DataType::OrSet | DataType::RwSet => match self.chance.below(3) {
-                0 => Deed::Remove(self.some(&ELEMENTS)),
-                _ => Deed::Add(self.some(&ELEMENTS)),
-            },
-            DataType::LwwRegister | DataType::MvRegister => Deed::Set(value(self)),
-            DataType::EwFlag | DataType::DwFlag => Deed::Flag(self.chance.below(2) == 0),
-            DataType::MaxRegister | DataType::MinRegister => Deed::Set(self.pick(&NUMBERS).to_owned()),
-            DataType::Map if deletes && self.chance.below(6) == 0 => Deed::RemoveFields(self.some(&FIELDS)),
-            DataType::Map => {
-                let leaves = if depth < 2 { &LEAVES[..] } else { &LEAVES[..5] };
-                let mut names: Vec<&str> = FIELDS.to_vec();
-                names.truncate(1 + self.chance.below(2) as usize);
-                let field = |name: &str| {
-                    let leaf = self.pick(leaves);
-                    (name.to_owned(), leaf, self.deed(leaf, deletes, depth + 1))
-                };
-                Deed::Update(names.into_iter().map(field).collect())
-            }
-        }
+        drawn::pick(&mut self.chance, choices)
     }
 
     fn operation(&mut self, deletes: bool) -> Operation {
@@ -109,7 +59,7 @@ impl Client {
         let deed = match self.chance.below(40) {
             0 if deletes => Deed::Delete,
             1 if data_type == DataType::PnCounter => Deed::Count(i64::MAX / 3),
-            _ => self.deed(data_type, deletes, 0),
+            _ => drawn::deed(&mut self.chance, data_type, deletes, 0),
         };
         Operation { name, data_type, deed }
     }

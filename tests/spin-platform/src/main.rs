@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use dayfly_tests::spin_platform::{Keeping, Settings, start};
+use dayfly_spin_platform::{Keeping, Settings, start};
 use serde_json::json;
 
 /// A Spin application on this machine, as by `spin up`: instances come with requests and go when they are idle
