@@ -1,5 +1,6 @@
 //! The client: commands that ask a cluster over HTTP and print what it answers.
 
+pub mod agents;
 pub mod arguments;
 pub mod backoff;
 pub mod data;

@@ -13,11 +13,10 @@ use dayfly_conformance::scenario::Scenario;
 use dayfly_conformance::stage::{Runner, Stage};
 use dayfly_conformance::step::{Ask, Step};
 use dayfly_conformance::text::{Text, Variables};
-use ureq::Agent;
-use ureq::tls::{TlsConfig, TlsProvider};
 
 use super::own_keys::OwnKeys;
 use crate::client::Failure;
+use crate::client::agents::Agents;
 use crate::client::server::Silence;
 
 /// The longest answer that is read, in bytes.
@@ -43,8 +42,7 @@ const PASSING: [&str; 3] = ["not_yet", "busy", "no_replica"];
 
 /// A deployment.
 pub struct Deployment {
-    plain: Agent,
-    outside: Agent,
+    agents: Agents,
     base: String,
     headers: Vec<(String, String)>,
     patience: Duration,
@@ -66,23 +64,9 @@ impl Deployment {
     /// A deployment, of which nothing is asked yet. `run` tells this run's keys from all others; it is of unreserved
     /// characters.
     pub fn at(place: Place, run: String) -> Self {
-        let config = || {
-            Agent::config_builder()
-                .http_status_as_error(false)
-                .max_redirects(0)
-                .user_agent(concat!("dayfly/", env!("CARGO_PKG_VERSION")))
-                .tls_config(TlsConfig::builder().provider(TlsProvider::Rustls).build())
-                .timeout_global(Some(place.patience))
-                .timeout_connect(Some(CONNECT_MAX.min(place.patience)))
-                .timeout_resolve(Some(CONNECT_MAX.min(place.patience)))
-                // A connection that is met just when the other side closes it leaves a doubt.
-                .max_idle_connections(0)
-        };
-        // What the environment says of proxies is meant for the world, not for what runs nearby.
-        let plain = config().proxy(None).build().new_agent();
-        let outside = config().build().new_agent();
+        let agents = Agents::patient(place.patience, CONNECT_MAX.min(place.patience));
         let base = place.url.trim_end_matches('/').to_owned();
-        Self { plain, outside, base, headers: place.headers, patience: place.patience, run }
+        Self { agents, base, headers: place.headers, patience: place.patience, run }
     }
 
     /// What silence at the beginning means.
@@ -103,7 +87,7 @@ impl Deployment {
     /// # Errors
     /// [`Silence`].
     pub fn ask(&self, request: &Request) -> Result<Answer, Silence> {
-        let agent = if self.base.starts_with("https") { &self.outside } else { &self.plain };
+        let agent = self.agents.of(&self.base);
         let url = format!("{}{}", self.base, request.target());
         let silence = |error: ureq::Error| Silence::of(&error, self.patience);
         macro_rules! with_headers {

@@ -6,11 +6,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde::Deserialize;
-use ureq::Agent;
-use ureq::tls::{TlsConfig, TlsProvider};
 
 use super::target::Target;
 use super::{lambda, url};
+use crate::client::agents::Agents;
 
 /// Beyond the awake period that a wake asks for, so long is an answer waited for: a cold start, and slow networks.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
@@ -127,8 +126,7 @@ pub enum Outcome {
 /// Wakes replicas.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    plain: Agent,
-    outside: Agent,
+    agents: Agents,
     /// The emulator that is asked in place of AWS.
     endpoint: Option<String>,
     /// How long a woken replica is to be awake, in seconds.
@@ -138,22 +136,8 @@ pub struct Caller {
 impl Caller {
     /// A caller that wakes for so many seconds; `endpoint` stands in for AWS, without a slash at its end.
     pub fn new(seconds: u64, endpoint: Option<String>) -> Self {
-        let config = || {
-            Agent::config_builder()
-                .http_status_as_error(false)
-                .max_redirects(0)
-                .user_agent(concat!("dayfly/", env!("CARGO_PKG_VERSION")))
-                .tls_config(TlsConfig::builder().provider(TlsProvider::Rustls).build())
-                .timeout_global(Some(Duration::from_secs(seconds) + ANSWER_MAX))
-                .timeout_connect(Some(CONNECT_MAX))
-                .timeout_resolve(Some(CONNECT_MAX))
-                // A connection that is met just when the other side closes it leaves a doubt, and none is needed again
-                // soon.
-                .max_idle_connections(0)
-        };
-        // What the environment says of proxies is meant for the world, not for what runs nearby.
-        let plain = config().proxy(None).build().new_agent();
-        Self { plain, outside: config().build().new_agent(), endpoint, seconds }
+        let agents = Agents::patient(Duration::from_secs(seconds) + ANSWER_MAX, CONNECT_MAX);
+        Self { agents, endpoint, seconds }
     }
 
     /// Wakes a replica, and tells what comes of it. Returns when nothing more is to come: with a linger request, when
@@ -162,22 +146,18 @@ impl Caller {
         match target {
             Target::Lambda { function, region } => {
                 let endpoint = self.endpoint.as_deref();
-                let agent = self.agent(endpoint.unwrap_or("https"));
+                let agent = self.agents.of(endpoint.unwrap_or("https"));
                 tell(match lambda::invoke(agent, endpoint, function, region, self.seconds) {
                     Ok(answer) => Outcome::Answered(answer),
                     Err(trouble) => Outcome::Failed(trouble),
                 });
             }
             Target::Url(base) => {
-                let agent = self.agent(base);
+                let agent = self.agents.of(base);
                 if let Err(trouble) = url::wake(agent, base, self.seconds, lingers, &mut tell) {
                     tell(Outcome::Failed(trouble));
                 }
             }
         }
-    }
-
-    fn agent(&self, url: &str) -> &Agent {
-        if url.starts_with("https") { &self.outside } else { &self.plain }
     }
 }
