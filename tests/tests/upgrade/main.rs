@@ -40,12 +40,12 @@ fn trials(earlier: &Arc<Earlier>) -> Vec<Trial> {
         Trial::test(name, move || story(&earlier).map_err(|error| Failed::from(format!("{error:#}"))))
     };
     vec![
-        trial("is_the_component_that_its_pin_says", |earlier| stories::is_pinned(earlier)),
+        trial("is_the_component_that_its_pin_says", stories::is_pinned),
         trial("present_is_filled_by_earlier", |earlier| stories::newcomers(earlier, Before)),
         trial("earlier_is_filled_by_present", |earlier| stories::newcomers(earlier, Now)),
-        trial("losses_are_repaired_both_ways", |earlier| stories::losses(earlier)),
-        trial("frozen_replicas_catch_up", |earlier| stories::freezes(earlier)),
-        trial("combiners_of_both_take_turns", |earlier| stories::combiners(earlier)),
+        trial("losses_are_repaired_both_ways", stories::losses),
+        trial("frozen_replicas_catch_up", stories::freezes),
+        trial("combiners_of_both_take_turns", stories::combiners),
         trial("checkpoints_go_to_present_and_back", |earlier| stories::checkpoints(earlier, Before)),
         trial("checkpoints_go_to_earlier_and_back", |earlier| stories::checkpoints(earlier, Now)),
         trial("present_reads_the_log_of_earlier", |earlier| stories::log(earlier, Before)),
