@@ -3,9 +3,9 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use dayfly_conformance::http::Request;
 use dayfly_core::config::Config;
 use dayfly_core::effect::{Effects, FrameId, Receipt, Verdict};
+use dayfly_core::http::Request;
 use dayfly_core::replica::Replica;
 use dayfly_core::store::Range;
 use dayfly_core::time::{Timestamp, Turn};

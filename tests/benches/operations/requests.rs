@@ -1,10 +1,10 @@
 //! The operations as requests and frames, for the subjects that take those.
 
-use dayfly_conformance::http::Request;
 use dayfly_core::chunk::Chunk;
 use dayfly_core::digest::Digest;
 use dayfly_core::dot::Era;
 use dayfly_core::frame::{Body, Frame};
+use dayfly_core::http::Request;
 use dayfly_core::member::Record;
 use dayfly_core::snapshot::LogMark;
 use dayfly_core::time::Timestamp;
