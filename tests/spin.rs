@@ -308,7 +308,8 @@ fn no_inbox_of_an_instance_outlives_it_for_long() -> Result<()> {
         // Looking takes a while, in which it is not to become idle.
         application.begin_linger(15)?;
         add(&application, "x")?.value()?;
-        ensure!(inboxes(&cluster)?.len() == 1, "{arguments:?}: {:?}", inboxes(&cluster)?);
+        // On a busy machine a second instance may have come for the write, and goes first.
+        await_that("there is an inbox", || Ok(inboxes(&cluster)?.len() == 1))?;
         await_that("the inbox of an idle instance is gone", || Ok(inboxes(&cluster)?.is_empty()))?;
         application.kill()?;
     }
