@@ -1,6 +1,7 @@
 //! `dayfly experiment`, run as its users run it: real replicas, a modelled world.
 
 mod counts;
+mod page;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
