@@ -147,7 +147,8 @@ pub fn experiment(args: &ExperimentArgs) -> anyhow::Result<ExitCode> {
         Command::List => list(),
         Command::Show { name } => show(name),
         Command::Report { reports, html } => {
-            write_page(read_all(reports)?, html)?;
+            let sheets = read_all(reports)?.into_iter().zip(reports).map(|(told, path)| Sheet::of(told, path));
+            write_page(sheets.collect::<Result<_, _>>()?, html)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Compare { reports } => {
@@ -162,10 +163,8 @@ fn read_all(paths: &[String]) -> anyhow::Result<Vec<Told>> {
     paths.iter().map(|path| Told::read(path)).collect()
 }
 
-fn write_page(reports: Vec<Told>, path: &Path) -> anyhow::Result<()> {
-    let sheets = reports.into_iter().zip(1..).map(|(told, number)| Sheet::of(told, number));
-    let page = page(&sheets.collect::<Result<Vec<_>, _>>()?)?;
-    fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))
+fn write_page(sheets: Vec<Sheet>, path: &Path) -> anyhow::Result<()> {
+    fs::write(path, page(&Sheet::in_order(sheets))?).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn list() -> anyhow::Result<ExitCode> {
@@ -214,7 +213,7 @@ fn run_one(args: &RunArgs) -> anyhow::Result<ExitCode> {
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     if let Some(path) = &args.html {
-        write_page(vec![serde_json::from_value(report.clone())?], path)?;
+        write_page(vec![Sheet::of(serde_json::from_value(report.clone())?, "this run")?], path)?;
     }
     if args.json {
         writeln!(stdout(), "{}", serde_json::to_string_pretty(&report)?)?;

@@ -38,15 +38,26 @@ pub struct Sheet {
 }
 
 impl Sheet {
-    /// Of a report, the one of this number on its page, from 1.
+    /// Of a report that came from there.
     ///
     /// # Errors
     /// Its scenario is none that this program knows.
-    pub fn of(told: Told, number: usize) -> Result<Self, Failure> {
-        let scenario: Scenario = serde_json::from_value(told.scenario.clone())
-            .map_err(|error| Failure::Usage(format!("report {number}: its scenario cannot be read: {error}")))?;
-        let name = format!("{number}: {} replicas, seed {}", scenario.replicas(), scenario.seed);
-        Ok(Self { told, scenario, name })
+    pub fn of(told: Told, path: &str) -> Result<Self, Failure> {
+        let scenario: Scenario = serde_json::from_value(told.scenario.clone()).map_err(|error| {
+            Failure::Usage(format!("{path}: its scenario cannot be read ({error}); run it again with this program"))
+        })?;
+        Ok(Self { told, scenario, name: String::new() })
+    }
+
+    /// In the order of titles, sizes and seeds, and numbered in it.
+    pub fn in_order(mut sheets: Vec<Self>) -> Vec<Self> {
+        sheets.sort_by_cached_key(|sheet| {
+            (sheet.scenario.title.clone(), sheet.scenario.replicas(), sheet.scenario.seed, sheet.told.trace.clone())
+        });
+        for (sheet, number) in sheets.iter_mut().zip(1..) {
+            sheet.name = format!("{number}: {} replicas, seed {}", sheet.scenario.replicas(), sheet.scenario.seed);
+        }
+        sheets
     }
 
     fn heading(&self) -> String {
@@ -162,7 +173,8 @@ fn list(out: &mut String, sheets: &[Sheet]) {
     for sheet in sheets {
         let told = &sheet.told;
         let title = format!("{}{}", sheet.scenario.title, if told.interrupted { " (interrupted)" } else { "" });
-        row(out, &sheet.name, &[title, told.version.clone(), told.component.clone(), told.trace.clone()]);
+        let component = told.component.chars().take(12).collect();
+        row(out, &sheet.name, &[title, told.version.clone(), component, told.trace.clone()]);
     }
     out.push_str(TABLE_END);
 }

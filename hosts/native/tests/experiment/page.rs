@@ -10,8 +10,8 @@ use crate::{file, printed, ran};
 
 /// Elements that fetch or run something.
 const ACTIVE: &[&str] = &[
-    "audio", "base", "embed", "feimage", "form", "frame", "iframe", "image", "img", "input", "link", "object", "picture",
-    "script", "source", "use", "video",
+    "audio", "base", "embed", "feimage", "form", "frame", "iframe", "image", "img", "input", "link", "object",
+    "picture", "script", "source", "use", "video",
 ];
 /// Attributes that name something to be fetched.
 const FETCHING: &[&str] = &["action", "background", "data", "formaction", "href", "poster", "src", "srcdoc", "srcset"];
@@ -108,9 +108,8 @@ fn page_of_run(name: &str, args: &[&str]) -> String {
 
 #[test]
 fn a_page_stands_by_itself_and_is_the_same_for_the_same_seed() {
-    let run = |name, seed, threads| {
-        page_of_run(name, &["gset", "--seconds", "8", "--seed", seed, "--threads", threads])
-    };
+    let run =
+        |name, seed, threads| page_of_run(name, &["gset", "--seconds", "8", "--seed", seed, "--threads", threads]);
     let html = run("one.html", "7", "1");
     assert!(html == run("two.html", "7", "3"), "two runs of one seed have different pages");
     assert!(html != run("other.html", "8", "3"), "runs of two seeds have the same page");
@@ -180,7 +179,7 @@ fn a_page_cannot_be_made_of_what_is_no_report() {
     fs::write(&none, r#"{ "schema": 1, "scenario": { "title": "<script>" } }"#).expect("it can be written");
     let output = ran(&["report", &none, "--html", &page]);
     let told = String::from_utf8(output.stderr).expect("UTF-8");
-    assert!(output.status.code() == Some(2) && told.contains("report 1: its scenario cannot be read"), "{told}");
+    assert!(output.status.code() == Some(2) && told.contains("none.json: its scenario cannot be read"), "{told}");
     assert_eq!(fs::read_to_string(&page).expect("it is there"), "", "nothing was written");
 }
 

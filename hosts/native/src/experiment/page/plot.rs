@@ -38,14 +38,14 @@ const PALETTE: [RGBColor; 8] = [
 /// How wide a plot is.
 const WIDTH: u32 = 720;
 /// How high one with curves is.
-const HEIGHT: u32 = 320;
+const HEIGHT: u32 = 340;
 /// How high a row of bars is.
-const ROW: u32 = 24;
+const ROW: u32 = 26;
 /// The room for the names of rows, and for their values.
-const NAMES: u32 = 250;
-const VALUES: u32 = 100;
+const NAMES: u32 = 270;
+const VALUES: u32 = 120;
 /// The size of texts.
-const TEXT: u32 = 15;
+const TEXT: u32 = 18;
 /// From where the ratio of the greatest to the least is, an axis is logarithmic if it may be.
 const WIDE: f64 = 30.0;
 
@@ -96,7 +96,7 @@ pub struct Bar {
     pub is_reference: bool,
 }
 
-/// Bars below each other; where their lengths differ much, dots on a logarithmic axis.
+/// Bars below each other, and rings for references.
 pub struct Bars {
     /// What they show.
     pub title: String,
@@ -203,8 +203,8 @@ impl Curves {
         let mut chart = ChartBuilder::on(root)
             .margin(8)
             .margin_right(32)
-            .x_label_area_size(46)
-            .y_label_area_size(90)
+            .x_label_area_size(52)
+            .y_label_area_size(110)
             .build_cartesian_2d(x, y)?;
         chart
             .configure_mesh()
@@ -262,7 +262,7 @@ impl Bars {
         }
         let mut svg = String::new();
         {
-            let height = ROW * self.rows.len() as u32 + 60;
+            let height = ROW * self.rows.len() as u32 + 64;
             let root = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();
             match Scale::of(self.rows.iter().map(|row| row.value)) {
                 Scale::Linear(x) => self.draw(&root, x, 0.0),
@@ -283,7 +283,7 @@ impl Bars {
         let mut chart = ChartBuilder::on(root)
             .margin(8)
             .margin_right(VALUES)
-            .x_label_area_size(36)
+            .x_label_area_size(40)
             .y_label_area_size(NAMES)
             .build_cartesian_2d(x, last..-0.5)?;
         chart

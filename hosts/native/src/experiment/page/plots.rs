@@ -1,10 +1,11 @@
 //! Which plots a page has: of one report what is in it, of several how they compare.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Sheet;
 use super::plot::{Bar, Bars, Curves, Mark, Series};
 use super::unit::Unit;
+use crate::experiment::broker::Flow;
 use crate::experiment::measure::{Interval, Spread};
 use crate::experiment::message::Way;
 use crate::experiment::scenario::Published;
@@ -12,13 +13,19 @@ use crate::experiment::scenario::Published;
 /// The most points of a curve over time: further intervals are joined.
 const POINTS_MAX: usize = 300;
 
-/// Figures that are plotted together where reports are compared: title and names.
-const COMPARED: &[(&str, &[&str])] = &[
+/// Figures that are plotted together: title and names.
+type Group = (&'static str, &'static [&'static str]);
+
+/// What was told, and how long that took; of one report there are closer plots of it.
+const TOLD: &[Group] = &[
     ("Bytes", &["delivered_bytes", "delivered_to_others_bytes", "published_bytes", "repair_delivered_bytes"]),
     ("Messages", &["delivered_messages", "published_messages", "repair_delivered_messages"]),
-    ("Elements", &["delivered_elements", "delivered_to_others_elements", "published_elements"]),
     ("Convergence of a write", &["convergence_p50_ms", "convergence_p99_ms", "convergence_max_ms"]),
     ("Staleness elsewhere", &["staleness_p50_ms", "staleness_p99_ms", "staleness_max_ms"]),
+];
+/// What else there is.
+const ELSE: &[Group] = &[
+    ("Elements", &["delivered_elements", "delivered_to_others_elements", "published_elements"]),
     ("Memory, at most of any replica at the end", &["replica_memory_bytes_max", "replica_store_bytes_max"]),
     (
         "Entries, writers in the context and members, at most of any replica at the end",
@@ -38,19 +45,13 @@ fn spoken(figure: &str) -> String {
 /// # Errors
 /// What cannot be drawn would be a bug of ours.
 pub fn of_one(sheet: &Sheet) -> anyhow::Result<String> {
-    let mut plots = vec![
-        routes(sheet, "Bytes by route", Unit::Bytes, |flow| flow.bytes),
-        routes(sheet, "Messages by route", Unit::Count, |flow| flow.messages),
-        bars(sheet, COMPARED[2].0, COMPARED[2].1),
-        spreads(sheet),
-    ]
-    .into_iter()
-    .map(|bars| bars.html())
-    .collect::<anyhow::Result<Vec<_>>>()?;
+    let bytes = routes(sheet, "Bytes by route", Unit::Bytes, |flow| flow.bytes);
+    let messages = routes(sheet, "Messages by route", Unit::Count, |flow| flow.messages);
+    let mut plots = vec![bytes.html()?, messages.html()?, spreads(sheet).html()?];
     for curves in [distribution(sheet), staleness(sheet), traffic(sheet), replicas(sheet)] {
         plots.push(curves.html()?);
     }
-    for (title, figures) in &COMPARED[5..] {
+    for (title, figures) in ELSE {
         plots.push(bars(sheet, title, figures).html()?);
     }
     Ok(plots.into_iter().flatten().collect())
@@ -62,7 +63,7 @@ pub fn of_one(sheet: &Sheet) -> anyhow::Result<String> {
 /// As of [`of_one`].
 pub fn of_many(sheets: &[Sheet]) -> anyhow::Result<String> {
     let mut plots = Vec::new();
-    for (title, figures) in COMPARED {
+    for (title, figures) in TOLD.iter().chain(ELSE) {
         if let Some(series) = by_replicas(sheets, figures) {
             let title = format!("{title}, by the number of replicas");
             let unit = Unit::of(figures[0]);
@@ -118,7 +119,7 @@ pub fn published(sheets: &[Sheet]) -> anyhow::Result<String> {
         let theirs: Vec<&Published> = all.iter().filter(|published| published.figure == name).copied().collect();
         let curves = published_curves(sheets, name, &theirs);
         // A row a report and a reference would say once more what curves over many sizes say.
-        let sizes: std::collections::BTreeSet<u32> = sheets.iter().map(|sheet| sheet.scenario.replicas()).collect();
+        let sizes: BTreeSet<u32> = sheets.iter().map(|sheet| sheet.scenario.replicas()).collect();
         if curves.is_none() || sizes.len() == 1 {
             plots.push(published_rows(sheets, name, &theirs).html()?);
         }
@@ -145,8 +146,7 @@ fn ours(sheets: &[Sheet], name: &str) -> BTreeMap<String, Vec<(f64, f64)>> {
             points.push((f64::from(sheet.scenario.replicas()), *value));
         }
     }
-    ours.values_mut()
-        .for_each(|points| points.sort_by(|one, other| one.partial_cmp(other).unwrap_or(std::cmp::Ordering::Equal)));
+    ours.values_mut().for_each(|points| points.sort_by(|one, other| one.0.total_cmp(&other.0)));
     ours
 }
 
@@ -208,7 +208,7 @@ fn published_rows(sheets: &[Sheet], name: &str, theirs: &[&Published]) -> Bars {
 }
 
 /// What went by each route.
-fn routes(sheet: &Sheet, title: &str, unit: Unit, of: fn(&crate::experiment::broker::Flow) -> u64) -> Bars {
+fn routes(sheet: &Sheet, title: &str, unit: Unit, of: fn(&Flow) -> u64) -> Bars {
     let rows =
         Way::ALL.into_iter().filter_map(|way| sheet.told.ways.get_key_value(way.name())).flat_map(|(way, flows)| {
             [("published", 0, &flows.published), ("delivered", 1, &flows.delivered)].map(|(direction, kind, flow)| {
@@ -223,12 +223,17 @@ fn to(way: &str) -> String {
     format!("to {}", if matches!(way, "combiner" | "log") { format!("the {way}") } else { way.to_owned() })
 }
 
+/// None where all are 0.
 fn bars(sheet: &Sheet, title: &str, figures: &[&str]) -> Bars {
     let rows = figures.iter().filter_map(|figure| {
         let value = *sheet.told.figures.get(*figure)?;
         Some(Bar { name: spoken(figure), value, kind: 0, is_reference: false })
     });
-    Bars { title: title.to_owned(), unit: Unit::of(figures[0]), rows: rows.collect(), note: String::new() }
+    let mut rows: Vec<Bar> = rows.collect();
+    if rows.iter().all(|row| row.value == 0.0) {
+        rows.clear();
+    }
+    Bars { title: title.to_owned(), unit: Unit::of(figures[0]), rows, note: String::new() }
 }
 
 /// Half, 99 of a hundred, and all of the writes.
