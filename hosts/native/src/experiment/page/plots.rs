@@ -130,11 +130,17 @@ pub fn published(sheets: &[Sheet]) -> anyhow::Result<String> {
     Ok(plots.into_iter().flatten().collect())
 }
 
-fn sources(theirs: &[&Published]) -> String {
+/// Whose the references are, and how long ours were: a run made shorter is no equal of what was published.
+fn sources(sheets: &[Sheet], theirs: &[&Published]) -> String {
     let mut sources: Vec<&str> = theirs.iter().map(|published| published.source.as_str()).collect();
     sources.sort_unstable();
     sources.dedup();
-    format!("Dashed: published by {}.", sources.join("; "))
+    let mut counted: Vec<f64> = sheets.iter().map(|sheet| sheet.told.counted_s).collect();
+    counted.sort_by(f64::total_cmp);
+    counted.dedup();
+    let counted: Vec<String> = counted.iter().map(f64::to_string).collect();
+    let sources = sources.join("; ");
+    format!("Dashed: published by {sources}. Ours: counted over {} s of virtual time.", counted.join(", "))
 }
 
 /// The experiments with their sizes and values of a figure, by title.
@@ -173,7 +179,7 @@ fn published_curves(sheets: &[Sheet], name: &str, theirs: &[&Published]) -> Opti
         x: ("replicas", Unit::Count),
         y: Unit::of(name),
         series: ours.chain(theirs_drawn).collect(),
-        note: sources(theirs),
+        note: sources(sheets, theirs),
     })
 }
 
@@ -204,7 +210,7 @@ fn published_rows(sheets: &[Sheet], name: &str, theirs: &[&Published]) -> Bars {
     }
     rows.append(&mut references);
     let title = format!("{} beside what was published of as many replicas", spoken(name));
-    Bars { title, unit: Unit::of(name), rows, note: sources(theirs) }
+    Bars { title, unit: Unit::of(name), rows, note: sources(sheets, theirs) }
 }
 
 /// What went by each route.
