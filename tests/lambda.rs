@@ -150,7 +150,8 @@ fn a_function_that_was_frozen_until_the_broker_gave_it_up_connects_anew() -> Res
     await_that("the broker closes the connection", || Ok(connections(&cluster)?.is_empty()))?;
     ensure!(function.is_frozen());
     ensure!(function.post("/v1/data/gset/k", &json!({"add": ["y"]}))?.value()? == json!(["x", "y"]));
-    ensure!(connections(&cluster)?.len() == 1);
+    // A new one, since that write was confirmed; and no further one. It may be frozen and given up again by now.
+    ensure!(connections(&cluster)?.len() <= 1);
     function.kill()
 }
 

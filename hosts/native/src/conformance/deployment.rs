@@ -13,6 +13,7 @@ use dayfly_conformance::scenario::Scenario;
 use dayfly_conformance::stage::{Runner, Stage};
 use dayfly_conformance::step::{Ask, Step};
 use dayfly_conformance::text::{Text, Variables};
+use serde_json::{Value, json};
 
 use super::own_keys::OwnKeys;
 use crate::client::Failure;
@@ -37,6 +38,10 @@ const READ_BYTES: usize = 1 << 20;
 const REPLICAS_MAX: usize = 8;
 /// What is listed at once while keys are deleted.
 const LISTED: usize = 1_000;
+/// How often it is listed at most.
+const LISTINGS_MAX: usize = 100;
+/// What is deleted by one request.
+const DELETED: usize = 100;
 /// Answers of whom nobody could serve yet, of which nothing was applied.
 const PASSING: [&str; 3] = ["not_yet", "busy", "no_replica"];
 
@@ -140,8 +145,7 @@ impl Deployment {
     pub fn delete_keys(&self, prefix: &str, after: Option<&str>) -> Result<u64> {
         let mut token = after.map(str::to_owned);
         let (mut deleted, mut empty) = (0, 0);
-        let until = Instant::now() + self.patience;
-        while empty < 2 {
+        for _ in 0..LISTINGS_MAX {
             let query = format!("prefix={}&limit={LISTED}", percent_encode(prefix));
             let listing = Request { method: "GET".into(), path: "/v1/keys".into(), query, ..Request::default() };
             let listing = self.ask_patiently(&with_token(&listing, token.as_deref()))?;
@@ -155,29 +159,45 @@ impl Deployment {
             let keys = body["keys"].as_array().filter(|keys| !keys.is_empty());
             let Some(keys) = keys else {
                 empty += 1;
+                if empty == 2 {
+                    return Ok(deleted);
+                }
                 continue;
             };
             empty = 0;
-            ensure!(Instant::now() < until, "after {} s there still are keys", self.patience.as_secs());
-            for key in keys {
-                let member = |name: &str| key[name].as_str().unwrap_or_default();
-                // Never anything that is not this run's own.
-                ensure!(member("key").starts_with(prefix), "asked for keys below {prefix:?}, it lists {key}");
-                let path = format!("/v1/data/{}/{}", percent_encode(member("type")), percent_encode(member("key")));
-                let delete = Request { method: "DELETE".into(), path, ..Request::default() };
+            for keys in keys.chunks(DELETED) {
+                let delete = deletion(keys, prefix)?;
                 let answer = self.ask_patiently(&with_token(&delete, token.as_deref()))?;
                 if is_full(&answer) {
                     token = None;
                     continue;
                 }
                 // Applied is enough.
-                ensure!(matches!(answer.status, 204 | 503), "DELETE {}: {}", delete.path, answer.status);
+                ensure!(
+                    matches!(answer.status, 200 | 503),
+                    "{}: {}",
+                    delete.path,
+                    String::from_utf8_lossy(&answer.body)
+                );
                 token = answer.header("dayfly-context").map(str::to_owned).or(token);
-                deleted += 1;
+                deleted += keys.len() as u64;
             }
         }
-        Ok(deleted)
+        bail!("after {LISTINGS_MAX} listings and {deleted} deletions there still are keys")
     }
+}
+
+/// The batch that deletes these of a listing's keys, all of which begin with this.
+fn deletion(keys: &[Value], prefix: &str) -> Result<Request> {
+    let mut operations = Vec::with_capacity(keys.len());
+    for key in keys {
+        // Never anything that is not this run's own.
+        let is_own = key["key"].as_str().is_some_and(|name| name.starts_with(prefix));
+        ensure!(is_own, "asked for keys below {prefix:?}, it lists {key}");
+        operations.push(json!({ "type": key["type"], "key": key["key"], "delete": true }));
+    }
+    let body = Value::from(operations).to_string().into_bytes();
+    Ok(Request { method: "POST".into(), path: "/v1/batch".into(), body, ..Request::default() })
 }
 
 /// Plays scenarios on a deployment. One after another, since it counts them.
