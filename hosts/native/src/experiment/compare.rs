@@ -1,6 +1,6 @@
 //! Figures of several reports, side by side.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
 
@@ -8,23 +8,49 @@ use anyhow::Context;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::report::{Figures, SCHEMA};
+use super::measure::{Interval, Spread};
+use super::report::{Directions, Distributions, Figures, SCHEMA};
+use super::scenario::Published;
 use crate::client::Failure;
 
-/// What is read of a report.
-#[derive(Deserialize)]
+/// What is read of a report. What an earlier program did not write into it is missing.
+#[derive(Default, Deserialize)]
+#[serde(default)]
 pub struct Told {
     schema: u32,
-    #[serde(default)]
-    interrupted: bool,
-    #[serde(default)]
-    figures: Figures,
-    #[serde(default)]
-    trace: String,
-    #[serde(default)]
-    scenario: Value,
-    #[serde(default)]
-    published: Vec<super::scenario::Published>,
+    /// What is real in it, and what a model.
+    pub nature: String,
+    /// The program's version.
+    pub version: String,
+    /// The hash of the component.
+    pub component: String,
+    /// It was ended before its time.
+    pub interrupted: bool,
+    /// How long was counted, in virtual seconds.
+    pub counted_s: f64,
+    /// The figures.
+    pub figures: Figures,
+    /// All that happened, as one number.
+    pub trace: String,
+    /// What it is of.
+    pub scenario: Value,
+    /// What went by each route.
+    pub ways: BTreeMap<String, Directions>,
+    /// How long writes took to all.
+    pub convergence: Spread,
+    /// How long to another.
+    pub staleness: Spread,
+    /// How long newcomers took to be filled.
+    pub fills: Spread,
+    /// The same three, in full.
+    pub distributions: Distributions,
+    /// The intervals.
+    pub series: Vec<Interval>,
+    /// What others published.
+    pub published: Vec<Published>,
+    /// All else.
+    #[serde(flatten)]
+    pub rest: BTreeMap<String, Value>,
 }
 
 impl Told {
@@ -52,7 +78,7 @@ impl Told {
 }
 
 /// A number as it stands in a table: whole ones whole, others with three digits after the point.
-fn shown(number: f64) -> String {
+pub fn shown(number: f64) -> String {
     if number.fract() == 0.0 && number.abs() < 1e15 {
         let whole = crate::client::text::grouped(number.abs() as u64);
         return if number < 0.0 { format!("-{whole}") } else { whole };
@@ -88,7 +114,7 @@ pub fn table(reports: &[Told]) -> String {
     for source in sources {
         let _ = writeln!(out, "\nPublished by {source}:");
         for figure in published.iter().filter(|published| published.source == *source) {
-            let _ = writeln!(out, "{:width$}  {:>18}  {}", figure.figure, shown(figure.value), figure.of);
+            let _ = writeln!(out, "{:width$}  {:>18}  {}", figure.figure, shown(figure.value), figure.told());
         }
     }
     out
@@ -106,9 +132,10 @@ mod tests {
             });
             serde_json::from_value(text).expect("a report")
         };
-        let published = super::super::scenario::Published {
+        let published = Published {
             figure: "a_bytes".to_owned(),
             of: "their way".to_owned(),
+            replicas: None,
             value: 9_000.0,
             source: "Them".to_owned(),
         };

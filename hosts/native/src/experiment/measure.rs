@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::broker::{Flow, Tally};
-use super::message::NodeId;
+use super::message::{NodeId, Way};
 use super::moment::Moment;
 
 /// Many times, to be summed up.
@@ -13,7 +13,7 @@ use super::moment::Moment;
 pub struct Times(Vec<u64>);
 
 /// Times summed up, in milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub struct Spread {
     /// How many there are.
     pub count: u64,
@@ -50,6 +50,18 @@ impl Times {
             max_ms: Moment(*max).as_ms(),
             mean_ms: (sum as f64 / sorted.len() as f64).round() / 1_000.0,
         }
+    }
+
+    /// How they are distributed, in milliseconds: the least, and for each hundredth of them the time that it took at
+    /// most (nearest rank). None where there are none.
+    pub fn percentiles_ms(&self) -> Vec<f64> {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable();
+        if sorted.is_empty() {
+            return Vec::new();
+        }
+        let at = |hundredth: usize| (hundredth * sorted.len()).div_ceil(100).max(1) - 1;
+        (0..=100).map(|hundredth| Moment(sorted[at(hundredth)]).as_ms()).collect()
     }
 }
 
@@ -164,12 +176,15 @@ impl Sight {
 }
 
 /// An interval of the series.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Interval {
     /// When it ended, in seconds since counting began.
     pub to_s: f64,
     /// How many replicas lived then.
     pub replicas: u64,
+    /// How many of them were not frozen.
+    #[serde(default)]
+    pub awake: u64,
     /// Requests of clients in it that succeeded.
     pub succeeded: u64,
     /// What replicas published in it.
@@ -178,6 +193,9 @@ pub struct Interval {
     pub delivered: Flow,
     /// Of that, what went to one by name or to anyone: repair and bootstrap.
     pub repair: Flow,
+    /// The bytes that the broker delivered in it, by route.
+    #[serde(default)]
+    pub delivered_bytes: BTreeMap<String, u64>,
     /// How long it took others to see the writes that were made in it and followed; none, if none was.
     pub staleness: Option<Spread>,
 }
@@ -191,13 +209,26 @@ pub struct Sums {
     pub delivered: Flow,
     /// Delivered by name or to anyone.
     pub repair: Flow,
+    /// Delivered, by route.
+    ways: [Flow; Way::ALL.len()],
 }
 
 impl Sums {
     /// Of a tally.
     pub fn of(tally: &Tally) -> Self {
         let sum = |flows: &[Flow]| flows.iter().fold(Flow::default(), |sum, flow| sum.plus(*flow));
-        Self { published: sum(&tally.published), delivered: sum(&tally.delivered), repair: sum(&tally.delivered[1..3]) }
+        Self {
+            published: sum(&tally.published),
+            delivered: sum(&tally.delivered),
+            repair: sum(&tally.delivered[1..3]),
+            ways: tally.delivered,
+        }
+    }
+
+    /// The bytes that were delivered since, by route.
+    pub fn delivered_bytes_since(&self, earlier: &Self) -> BTreeMap<String, u64> {
+        let of = |way: Way| self.ways[way as usize].since(earlier.ways[way as usize]).bytes;
+        Way::ALL.into_iter().map(|way| (way.name().to_owned(), of(way))).collect()
     }
 }
 
@@ -213,6 +244,13 @@ mod tests {
         let spread = times.spread();
         assert_eq!((spread.count, spread.p50_ms, spread.p99_ms), (200, 100.0, 198.0));
         assert_eq!((spread.max_ms, spread.mean_ms), (200.0, 100.5));
+        let percentiles = times.percentiles_ms();
+        assert_eq!((percentiles.len(), percentiles[0], percentiles[1]), (101, 1.0, 2.0));
+        assert_eq!((percentiles[50], percentiles[99], percentiles[100]), (100.0, 198.0, 200.0));
+        let mut single = Times::default();
+        assert!(single.percentiles_ms().is_empty());
+        single.add(Moment(500));
+        assert_eq!(single.percentiles_ms(), [0.5; 101]);
     }
 
     #[test]

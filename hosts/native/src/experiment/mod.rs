@@ -4,7 +4,7 @@
 //! called as hosts call it. All around it is a model: time and chance, the broker (`broker`), the network (`network`),
 //! the host of each replica (`node`), the platform with its keeper and its bill (`platform`), and clients (`clients`).
 //! `center` has all of these but the hosts; `run` puts them together; `pool` has hosts' turns on several threads;
-//! `measure` and `report` tell what was seen.
+//! `measure` and `report` tell what was seen, `page` shows it.
 
 mod broker;
 mod center;
@@ -15,9 +15,11 @@ mod message;
 mod moment;
 mod network;
 mod node;
+mod page;
 mod platform;
 mod pool;
 mod progress;
+mod published;
 mod report;
 mod run;
 mod scenario;
@@ -26,7 +28,7 @@ mod trace;
 
 use std::fs;
 use std::io::{Write, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,6 +38,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use self::compare::{Told, table};
+use self::page::{Sheet, page};
 use self::progress::Progress;
 use self::shipped::SHIPPED;
 use crate::component::COMPONENT;
@@ -51,6 +54,8 @@ Examples:
   dayfly experiment run mine.toml --out mine.json          a run, and its report
   dayfly experiment run advertisement-server --replicas 1025
   dayfly experiment compare one.json other.json            figures side by side
+  dayfly experiment run gset --html gset.html              a run as a page with plots, published figures beside it
+  dayfly experiment report *.json --html all.html          several reports in one page, compared
 
 Exit codes:
   0    done
@@ -77,6 +82,16 @@ enum Command {
         /// A scenario's name or file, or a report
         #[arg(value_name = "NAME|FILE")]
         name: String,
+    },
+    /// Write reports as one page of HTML with plots, which needs no network: one by itself, several compared
+    Report {
+        /// Reports, as `run --out` writes them
+        #[arg(value_name = "REPORT", required = true, num_args = 1..=64)]
+        reports: Vec<String>,
+
+        /// Write the page there
+        #[arg(long, value_name = "FILE")]
+        html: PathBuf,
     },
     /// Set the figures of reports side by side
     Compare {
@@ -112,6 +127,10 @@ struct RunArgs {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 
+    /// Write the report there as a page of HTML with plots, which needs no network
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+
     /// Print the report in place of the table
     #[arg(long)]
     json: bool,
@@ -127,12 +146,25 @@ pub fn experiment(args: &ExperimentArgs) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run_one(args),
         Command::List => list(),
         Command::Show { name } => show(name),
+        Command::Report { reports, html } => {
+            let sheets = read_all(reports)?.into_iter().zip(reports).map(|(told, path)| Sheet::of(told, path));
+            write_page(sheets.collect::<Result<_, _>>()?, html)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Compare { reports } => {
-            let reports: Vec<Told> = reports.iter().map(|path| Told::read(path)).collect::<anyhow::Result<_>>()?;
+            let reports = read_all(reports)?;
             stdout().write_all(table(&reports).as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn read_all(paths: &[String]) -> anyhow::Result<Vec<Told>> {
+    paths.iter().map(|path| Told::read(path)).collect()
+}
+
+fn write_page(sheets: Vec<Sheet>, path: &Path) -> anyhow::Result<()> {
+    fs::write(path, page(&Sheet::in_order(sheets))?).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn list() -> anyhow::Result<ExitCode> {
@@ -179,6 +211,9 @@ fn run_one(args: &RunArgs) -> anyhow::Result<ExitCode> {
     if let Some(path) = &args.out {
         let text = serde_json::to_string_pretty(&report)? + "\n";
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if let Some(path) = &args.html {
+        write_page(vec![Sheet::of(serde_json::from_value(report.clone())?, "this run")?], path)?;
     }
     if args.json {
         writeln!(stdout(), "{}", serde_json::to_string_pretty(&report)?)?;

@@ -202,6 +202,11 @@ impl Platform {
         self.environments.len()
     }
 
+    /// How many of them are not frozen.
+    pub fn awake(&self) -> usize {
+        self.environments.values().filter(|environment| environment.idle_since.is_none()).count()
+    }
+
     fn stands(&self) -> bool {
         self.habits.stands
     }

@@ -14,6 +14,7 @@ use super::message::Way;
 use super::platform::{Census, Cost};
 use super::run::Run;
 use super::scenario::{Published, Scenario};
+use crate::client::Failure;
 
 /// The version of a report's form: another number, if what a figure means changes or one goes.
 pub const SCHEMA: u32 = 1;
@@ -54,17 +55,33 @@ pub struct Report<'a> {
     advertisements: Vec<Advertisement>,
     lost_reasons: &'a [String],
     series: Vec<Interval>,
-    published: &'a [Published],
+    distributions: Distributions,
+    published: Vec<Published>,
     wall: Wall,
 }
 
 /// Figures by name, in alphabetical order. A name ends in its unit.
 pub type Figures = BTreeMap<String, f64>;
 
-#[derive(Serialize)]
-struct Directions {
-    published: Flow,
-    delivered: Flow,
+/// What went by one route.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+pub struct Directions {
+    /// What replicas published.
+    pub published: Flow,
+    /// What the broker delivered.
+    pub delivered: Flow,
+}
+
+/// How times are distributed, in milliseconds: the least, and for each hundredth of them the time that it took at most.
+/// Empty where there are none.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Distributions {
+    /// Until everybody had seen a write.
+    pub convergence_ms: Vec<f64>,
+    /// Until another replica had.
+    pub staleness_ms: Vec<f64>,
+    /// Until a newcomer had the whole database.
+    pub fill_ms: Vec<f64>,
 }
 
 #[derive(Serialize)]
@@ -204,6 +221,11 @@ pub fn report(run: &mut Run) -> anyhow::Result<serde_json::Value> {
     let census = run.center.platform().census();
     let convergence = books.sight.convergence.spread();
     let staleness = books.sight.staleness.spread();
+    let distributions = Distributions {
+        convergence_ms: books.sight.convergence.percentiles_ms(),
+        staleness_ms: books.sight.staleness.percentiles_ms(),
+        fill_ms: books.fills.percentiles_ms(),
+    };
     let ways: BTreeMap<_, _> = Way::ALL
         .into_iter()
         .map(|way| {
@@ -287,7 +309,8 @@ pub fn report(run: &mut Run) -> anyhow::Result<serde_json::Value> {
         advertisements,
         lost_reasons: &books.lost_reasons,
         series: series.collect(),
-        published: &run.scenario.published,
+        distributions,
+        published: run.scenario.all_published().map_err(Failure::Usage)?,
         wall: Wall {
             seconds: (run.took.as_secs_f64() * 1_000.0).round() / 1_000.0,
             threads: run.threads,

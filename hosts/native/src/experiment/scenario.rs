@@ -6,6 +6,7 @@ mod clients;
 use serde::{Deserialize, Serialize};
 
 pub use self::clients::{Ask, At, Clients, Does, Retwis, Rhythm};
+use super::published;
 use crate::client::Failure;
 
 /// An experiment. Every part but `title`, `seconds` and `places` has defaults; what a file says beyond is refused.
@@ -51,7 +52,11 @@ pub struct Scenario {
     /// What is measured beyond what costs nothing.
     #[serde(default)]
     pub measure: Measure,
-    /// Figures that others published, to stand beside.
+    /// Figures that others published and that come with the program, to stand beside: `TABLE: WORKLOAD`, or
+    /// `TABLE: WORKLOAD OVERLAY`, of `experiments/published`.
+    #[serde(default)]
+    pub published_from: Vec<String>,
+    /// Further ones, of whichever source.
     #[serde(default)]
     pub published: Vec<Published>,
 }
@@ -360,10 +365,20 @@ pub struct Published {
     pub figure: String,
     /// What it is of.
     pub of: String,
+    /// Of how many replicas; none: of as many as ours.
+    #[serde(default)]
+    pub replicas: Option<u32>,
     /// Its value, in the unit of the report.
     pub value: f64,
     /// Who published it, where.
     pub source: String,
+}
+
+impl Published {
+    /// What it is of, with the number of replicas if that is given.
+    pub fn told(&self) -> String {
+        self.replicas.map_or_else(|| self.of.clone(), |replicas| format!("{}, {replicas} replicas", self.of))
+    }
 }
 
 fn one() -> u64 {
@@ -409,6 +424,19 @@ impl Scenario {
     /// How often an advertisement is to be shown in all.
     pub fn shown(&self, shown_per_replica: f64) -> u64 {
         (shown_per_replica * f64::from(self.replicas())).round() as u64
+    }
+
+    /// All figures to stand beside, those of tables first.
+    ///
+    /// # Errors
+    /// No such table, or nothing in it of that name.
+    pub fn all_published(&self) -> Result<Vec<Published>, String> {
+        let mut all = Vec::new();
+        for reference in &self.published_from {
+            all.append(&mut published::named(reference)?);
+        }
+        all.extend_from_slice(&self.published);
+        Ok(all)
     }
 
     /// How long the whole run is, in seconds.

@@ -1,11 +1,11 @@
 //! What a broker counts.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::experiment::message::{Body, Message, NodeId};
 
 /// Messages and what was in them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Flow {
     /// How many.
     pub messages: u64,

@@ -217,10 +217,12 @@ impl Center {
         self.books.series.push(Interval {
             to_s: (now - self.begin).as_s(),
             replicas: self.platform.living() as u64,
+            awake: self.platform.awake() as u64,
             succeeded: succeeded - told,
             published: sums.published.since(before.published),
             delivered: sums.delivered.since(before.delivered),
             repair: sums.repair.since(before.repair),
+            delivered_bytes: sums.delivered_bytes_since(&before),
             staleness: None,
         });
     }

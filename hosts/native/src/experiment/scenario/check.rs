@@ -47,6 +47,7 @@ impl Scenario {
         if let Some(every_ms) = self.measure.follow_every_ms {
             within("measure.follow_every_ms", every_ms, 0.0..=86_400_000.0)?;
         }
+        self.all_published().map_err(|error| format!("published_from: {error}"))?;
         within("measure.series_s", self.measure.series_s, 0.001..=86_400.0)?;
         within("measure.series_s makes intervals, in number,", self.total_s() / self.measure.series_s, 0.0..=100_000.0)
     }
@@ -251,10 +252,13 @@ mod tests {
                 &["clients \"c\": every_ms is 0"],
             ),
             ("[measure]\nseries_s = 0.00001", &["measure.series_s"]),
+            ("[[published]]\nfigure = 'x'\nunit = 'y'", &["unknown field `unit`", "replicas"]),
         ] {
             let told = refusal(more);
             parts.iter().for_each(|part| assert!(told.contains(part), "{part:?} is missing in: {told}"));
         }
+        let told = Scenario::read(&format!("published_from = ['lasp-ppdp17: gset']\n{LEAST}")).expect_err("no such");
+        assert!(told.to_string().contains("published_from: lasp-ppdp17 has nothing of \"gset\""), "{told}");
         assert!(Scenario::read("title = 'x'").expect_err("no seconds").to_string().contains("seconds"));
     }
 }
