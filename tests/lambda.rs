@@ -143,15 +143,15 @@ fn a_value_survives_freeze_thaw_and_kill() -> Result<()> {
 fn a_function_that_was_frozen_until_the_broker_gave_it_up_connects_anew() -> Result<()> {
     let cluster = fresh_cluster("lambda");
     let broker = format!("{}?heartbeat=1", broker_url()?);
-    let function = Function::start(&cluster, &[("DAYFLY_BROKER", &broker)])?;
+    // It stays awake while it is looked for its connections, which takes seconds on a busy machine.
+    let function = Function::start(&cluster, &[("DAYFLY_BROKER", &broker), ("DAYFLY_LINGER", "6")])?;
     fill(&function)?;
     function.post("/v1/data/gset/k", &json!({"add": ["x"]}))?.value()?;
     function.await_frozen()?;
     await_that("the broker closes the connection", || Ok(connections(&cluster)?.is_empty()))?;
     ensure!(function.is_frozen());
     ensure!(function.post("/v1/data/gset/k", &json!({"add": ["y"]}))?.value()? == json!(["x", "y"]));
-    // A new one, since that write was confirmed; and no further one. It may be frozen and given up again by now.
-    ensure!(connections(&cluster)?.len() <= 1);
+    ensure!(connections(&cluster)?.len() == 1);
     function.kill()
 }
 
