@@ -12,6 +12,7 @@ use dayfly_engine::contract::{Config, Request, Response};
 use dayfly_engine::world::system_now_ms;
 use dayfly_engine::{Lease, MemoryVault, Phase, Replica, ReplicaOptions, SystemWorld, usual_config};
 use dayfly_tests::gate::Gate;
+use dayfly_tests::status::{Combining, Log};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -66,20 +67,6 @@ pub struct Status {
     root: String,
     unsettled: u64,
     repair: Repair,
-}
-
-/// What a replica did as combiner.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Combining {
-    /// Shares that it took in.
-    pub shares: u64,
-}
-
-/// What a replica knows of the log.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Log {
-    /// Snapshots that it wrote.
-    pub written: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
