@@ -5,7 +5,7 @@
 //! it is: it loads the parts, since parts join, and once its own folder holds them all, those it came from are removed.
 //! Nothing is removed before that, and if the heir dies first, the next one inherits.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +18,10 @@ use tracing::{info, warn};
 
 /// Between a replica's name and a number, in the name of a folder that somebody inherits. No name has it.
 const LEFT: char = '~';
+
+/// The file whose lock a process holds while it takes folders: between the look at a folder and its renaming, or its
+/// making and its locking, nobody else does either. No replica's folder can have this name.
+const TAKING: &str = "~lock";
 
 /// The folder. It may be shared with other processes: what they use is theirs.
 #[derive(Debug)]
@@ -42,14 +46,22 @@ impl Estate {
     /// The vault of a replica that starts: its own folder, and what others left. Blocks for as long as the disk takes.
     ///
     /// # Errors
-    /// The replica's own folder cannot be used.
+    /// The replica's own folder, or the lock of the whole, cannot be used.
     pub fn vault(&self, name: &str) -> Result<Heir, VaultError> {
+        let _taking = self.lock()?;
         let inherited = self.take_over();
         if !inherited.is_empty() {
             info!(replica = name, "takes over the stored state that {} replicas left", inherited.len());
         }
         let own = DirectoryVault::open(self.root.join(name))?;
         Ok(Heir { own, inherited: Arc::new(Mutex::new(inherited)) })
+    }
+
+    /// Waits until nobody else takes folders, in whichever process; until the file is dropped, nobody does.
+    fn lock(&self) -> Result<File, VaultError> {
+        let path = self.root.join(TAKING);
+        let locked = File::create(&path).and_then(|file| file.lock().map(|()| file));
+        locked.map_err(|error| VaultError(format!("{} cannot be locked: {error}", path.display())))
     }
 
     /// Opens all subfolders that nobody uses, under new names, so that theirs are free.
@@ -64,8 +76,7 @@ impl Estate {
     }
 
     fn take(&self, path: &Path, whose: &str) -> Option<DirectoryVault> {
-        // Whoever uses a folder has it locked. Between this look and the renaming another process may take it; then the
-        // renaming or the opening fails, and it is theirs.
+        // Whoever uses a folder has it locked.
         DirectoryVault::open(path).ok().map(drop)?;
         let number = self.taken.fetch_add(1, Ordering::Relaxed);
         let taken = self.root.join(format!("{whose}{LEFT}{}.{number}", std::process::id()));
@@ -185,7 +196,23 @@ mod tests {
             .map(|entry| entry.expect("it can be read").file_name().into_string().expect("UTF-8"))
             .collect();
         left.sort_unstable();
-        assert_eq!(left, ["a-3", "a-4"]);
+        assert_eq!(left, ["a-3", "a-4", TAKING]);
+    }
+
+    #[test]
+    fn many_start_at_once_and_none_loses_its_folder_to_another() {
+        let folder = folder("at-once");
+        let estate = Estate::open(&folder.0).expect("it can be made");
+        for _ in 0..50 {
+            let heirs: Vec<Heir> = std::thread::scope(|scope| {
+                let estate = &estate;
+                let starts = ["a-1", "a-2", "a-3", "a-4"].map(|name| scope.spawn(move || estate.vault(name)));
+                starts.map(|start| start.join().expect("it does not panic").expect("its folder is its own")).into()
+            });
+            for heir in &heirs {
+                assert!(heir.own.path().is_dir(), "{} is its own", heir.own.path().display());
+            }
+        }
     }
 
     #[test]
