@@ -135,7 +135,7 @@ struct Bench {
 }
 
 /// The packages of the bench, in place of those of the workspace.
-const MEMBERS: &str = r#"members = ["component/core", "tests"]"#;
+const MEMBERS: [&str; 2] = ["component/core", "tests"];
 /// The tests without what needs a host.
 const TESTS_MANIFEST: &str = r#"[package]
 name = "dayfly-tests"
@@ -259,14 +259,12 @@ fn run(program: &Path, folder: &Path) -> Result<Fate> {
 
 /// The workspace's manifest with the bench's members.
 fn bench_manifest(manifest: &str) -> Result<String> {
-    let line = |line: &str| match line {
-        _ if line.starts_with("members = ") => Some(MEMBERS.to_owned()),
-        _ if line.starts_with("default-members = ") => None,
-        _ => Some(line.to_owned()),
-    };
-    let lines: Vec<String> = manifest.lines().filter_map(line).collect();
-    ensure!(lines.iter().any(|line| line == MEMBERS), "the workspace's manifest has no line `members = …`");
-    Ok(lines.join("\n") + "\n")
+    let mut manifest: toml::Table = manifest.parse()?;
+    let workspace = manifest.get_mut("workspace").and_then(toml::Value::as_table_mut);
+    let workspace = workspace.context("the workspace's manifest has no table `workspace`")?;
+    workspace.insert("members".to_owned(), MEMBERS.map(toml::Value::from).to_vec().into());
+    workspace.remove("default-members");
+    Ok(manifest.to_string())
 }
 
 /// Copies a file, or a folder with all that is in it.
@@ -314,10 +312,13 @@ mod tests {
     }
 
     #[test]
-    fn the_members_are_replaced() {
-        let manifest = "[workspace]\nmembers = [\"a\"]\ndefault-members = [\"a\"]\n[profile.dev]\n";
-        let expected = format!("[workspace]\n{MEMBERS}\n[profile.dev]\n");
-        assert_eq!(bench_manifest(manifest).expect("it has members"), expected);
-        assert!(bench_manifest("[workspace]\n").is_err());
+    fn the_bench_has_packages_of_its_own() {
+        let manifest =
+            "[workspace]\nmembers = [\n    \"a\",\n]\ndefault-members = [\"a\"]\n[profile.dev]\nopt-level = 1\n";
+        let made = bench_manifest(manifest).expect("it has a workspace");
+        let made: toml::Table = made.parse().expect("it is TOML");
+        let expected = "workspace.members = ['component/core', 'tests']\nprofile.dev.opt-level = 1\n";
+        assert_eq!(made, expected.parse::<toml::Table>().expect("it is TOML"));
+        assert!(bench_manifest("[package]\n").is_err());
     }
 }

@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use smallvec::SmallVec;
+
 use crate::cell::{Cell, DataType, PATH_MAX_FIELDS};
 use crate::codec::{CodecError, Reader, Writer};
 use crate::dot::WriterId;
@@ -34,8 +36,11 @@ pub struct ChunkPart {
     /// The dots that the chunk speaks of.
     pub context: Intervals,
     /// Those of them that are live.
-    pub entries: Vec<ChunkEntry>,
+    pub entries: ChunkEntries,
 }
+
+/// A part's entries. The part of a write has one, as nearly always, and takes no heap.
+pub type ChunkEntries = SmallVec<[ChunkEntry; 1]>;
 
 /// A live entry in a chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,16 +108,17 @@ impl Chunk {
         if reader.byte()? != 0 {
             return Err(CodecError::Broken("a watermark, which this version does not know"));
         }
-        let dots = read_dots(&mut reader)?;
+        let mut dots = Dots::of(&mut reader)?;
         let cells = read_cells(reader.bytes()?)?;
         let mut seqs = Reader::new(reader.bytes()?);
         let mut numbers = Reader::new(reader.bytes()?);
         let mut lengths = Reader::new(reader.bytes()?);
-        let mut parts = Vec::new();
+        let mut parts = Vec::with_capacity(dots.count());
         let mut cells_used = 0;
-        for (writer, context) in dots {
+        while let Some((writer, context)) = dots.read()? {
             let count = seqs.number()?;
-            let mut entries = Vec::new();
+            // Each takes a byte at least: more are not to come, whatever was told.
+            let mut entries = ChunkEntries::with_capacity(count.min(lengths.len() as u64) as usize);
             let mut next = 1;
             for _ in 0..count {
                 let seq = seqs.number()?.checked_add(next).filter(|seq| *seq < SEQ_END);
@@ -136,6 +142,7 @@ impl Chunk {
         if cells_used as usize != cells.len() {
             return Err(CodecError::Broken("a cell is not used"));
         }
+        dots.end()?;
         seqs.end()?;
         numbers.end()?;
         lengths.end()?;
@@ -163,21 +170,46 @@ pub fn write_dots<'a>(out: &mut Writer, dots: impl Iterator<Item = (WriterId, &'
 }
 
 /// Reads a set of dots: writers ascending, none with an empty set.
-pub fn read_dots(reader: &mut Reader<'_>) -> Result<Vec<(WriterId, Intervals)>, CodecError> {
-    let mut writers = Reader::new(reader.bytes()?);
-    let mut spans = Reader::new(reader.bytes()?);
-    let mut dots: Vec<(WriterId, Intervals)> = Vec::new();
-    while !writers.is_empty() {
-        let writer = WriterId(writers.wide()?);
-        if dots.last().is_some_and(|(last, _)| *last >= writer) {
+pub fn read_dot_set(reader: &mut Reader<'_>) -> Result<DotSet, CodecError> {
+    let mut dots = Dots::of(reader)?;
+    let read: Result<DotSet, CodecError> = std::iter::from_fn(|| dots.read().transpose()).collect();
+    dots.end()?;
+    read
+}
+
+/// Walks a set of dots, writer by writer.
+struct Dots<'a> {
+    writers: Reader<'a>,
+    spans: Reader<'a>,
+    /// The writer before.
+    last: Option<WriterId>,
+}
+
+impl<'a> Dots<'a> {
+    fn of(reader: &mut Reader<'a>) -> Result<Self, CodecError> {
+        Ok(Self { writers: Reader::new(reader.bytes()?), spans: Reader::new(reader.bytes()?), last: None })
+    }
+
+    /// How many writers are to come.
+    fn count(&self) -> usize {
+        self.writers.len() / size_of::<WriterId>()
+    }
+
+    /// The next writer with its dots.
+    fn read(&mut self) -> Result<Option<(WriterId, Intervals)>, CodecError> {
+        if self.writers.is_empty() {
+            return Ok(None);
+        }
+        let writer = WriterId(self.writers.wide()?);
+        if self.last.replace(writer).is_some_and(|last| last >= writer) {
             return Err(CodecError::Broken("the writers do not ascend"));
         }
         let mut intervals = Intervals::default();
         let mut least = 1_u64;
-        let count = spans.number()?;
+        let count = self.spans.number()?;
         for _ in 0..count {
-            let low = least.checked_add(spans.number()?);
-            let high = low.zip(Some(spans.number()?)).and_then(|(low, more)| low.checked_add(more));
+            let low = least.checked_add(self.spans.number()?);
+            let high = low.zip(Some(self.spans.number()?)).and_then(|(low, more)| low.checked_add(more));
             let (Some(low), Some(high)) = (low, high.filter(|high| *high < SEQ_END)) else {
                 return Err(CodecError::Broken("an interval"));
             };
@@ -187,15 +219,13 @@ pub fn read_dots(reader: &mut Reader<'_>) -> Result<Vec<(WriterId, Intervals)>, 
         if intervals.is_empty() {
             return Err(CodecError::Broken("a writer without dots"));
         }
-        dots.push((writer, intervals));
+        Ok(Some((writer, intervals)))
     }
-    spans.end()?;
-    Ok(dots)
-}
 
-/// The same as a [`DotSet`].
-pub fn read_dot_set(reader: &mut Reader<'_>) -> Result<DotSet, CodecError> {
-    Ok(read_dots(reader)?.into_iter().collect())
+    /// Ends the reading; an error if something is left.
+    fn end(self) -> Result<(), CodecError> {
+        self.spans.end()
+    }
 }
 
 fn write_cell(out: &mut Writer, cell: &Cell) {

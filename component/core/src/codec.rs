@@ -10,6 +10,8 @@ use bincode::config::{Configuration, standard};
 use bincode::error::DecodeError;
 
 const CONFIG: Configuration = standard();
+/// The greatest number that takes one byte; greater bytes say how long the number behind them is.
+const ONE_BYTE_MAX: u8 = 250;
 
 /// Why bytes were refused. Nothing of them was used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +82,11 @@ impl<'a> Reader<'a> {
 
     /// A number.
     pub fn number(&mut self) -> Result<u64, CodecError> {
+        // Nearly all numbers are their only byte.
+        if let Some((&first @ 0..=ONE_BYTE_MAX, rest)) = self.rest.split_first() {
+            self.rest = rest;
+            return Ok(first.into());
+        }
         let (number, used): (u64, usize) =
             bincode::decode_from_slice(self.rest, CONFIG).map_err(|error| match error {
                 DecodeError::UnexpectedEnd { .. } => CodecError::Short,
@@ -163,6 +170,9 @@ impl Writer {
 
     /// A number.
     pub fn number(&mut self, number: u64) {
+        if number <= ONE_BYTE_MAX.into() {
+            return self.byte(number as u8);
+        }
         let mut buffer = [0; 9];
         let used = bincode::encode_into_slice(number, &mut buffer, CONFIG).expect("a number takes at most 9 bytes");
         self.raw(&buffer[..used]);

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use smallvec::{SmallVec, smallvec};
+
 use crate::dot::{Dot, Seq, WriterId};
 
 /// A set of sequence numbers.
@@ -10,8 +12,11 @@ use crate::dot::{Dot, Seq, WriterId};
 /// Invariant: the intervals are inclusive, ascending, and neither overlap nor touch, so equal sets have equal intervals.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Intervals {
-    spans: Vec<(u64, u64)>,
+    spans: Spans,
 }
+
+/// A single interval, as nearly all sets have, takes no heap.
+type Spans = SmallVec<[(u64, u64); 1]>;
 
 /// So many intervals are added one by one; more are merged.
 const FEW_SPANS: usize = 4;
@@ -20,7 +25,7 @@ impl Intervals {
     /// The set of all numbers from `low` to `high`, both included.
     pub fn span(low: u64, high: u64) -> Self {
         assert!(low <= high, "an interval ends before it begins");
-        Self { spans: vec![(low, high)] }
+        Self { spans: smallvec![(low, high)] }
     }
 
     /// Whether the set is empty.
@@ -105,7 +110,8 @@ impl Intervals {
         let (first, last) = (self.spans[from].0, self.spans[to - 1].1);
         let left = (first < low).then(|| (first, low - 1));
         let right = (last > high).then(|| (high + 1, last));
-        self.spans.splice(from..to, left.into_iter().chain(right));
+        self.spans.drain(from..to);
+        self.spans.insert_many(from, left.into_iter().chain(right));
     }
 
     /// The part of the set within an interval.
@@ -123,7 +129,7 @@ impl Intervals {
             }
             return;
         }
-        let mut union: Vec<(u64, u64)> = Vec::with_capacity(self.spans.len() + other.spans.len());
+        let mut union = Spans::with_capacity(self.spans.len() + other.spans.len());
         let (mut mine, mut theirs) = (self.spans.iter().peekable(), other.spans.iter().peekable());
         loop {
             let is_mine = match (mine.peek(), theirs.peek()) {
@@ -206,7 +212,7 @@ impl Intervals {
 
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
-        self.spans.capacity() * size_of::<(u64, u64)>()
+        if self.spans.spilled() { self.spans.capacity() * size_of::<(u64, u64)>() } else { 0 }
     }
 }
 

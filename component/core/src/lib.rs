@@ -18,6 +18,7 @@ pub mod http;
 pub mod intervals;
 pub mod member;
 pub mod outbox;
+pub mod pages;
 pub mod past;
 pub mod payload;
 pub mod refusal;

@@ -2,12 +2,15 @@
 //!
 //! A freeze is announced, not suspected: who is awake says until when. Nothing here asks anybody whether it is alive.
 
-use std::collections::BTreeMap;
+mod directory;
+
+use std::rc::Rc;
 
 use crate::codec::{CodecError, Reader, Writer};
 use crate::config::is_name;
 use crate::digest::Digest;
 use crate::time::Timestamp;
+use directory::Directory;
 
 /// The most members that a replica keeps. Names beyond are not taken in, and counted.
 pub const MEMBERS_MAX: usize = 65_536;
@@ -80,27 +83,91 @@ pub enum Presence {
     Gone,
 }
 
-/// A member as this replica knows it.
+/// A member as this replica knows it, without its name. Large clusters have many, so it is small: 32 bytes in the component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// What it says of itself.
-    pub record: Record,
+    /// Which of its lives.
+    pub incarnation: u64,
+    /// Until when it is awake.
+    pub awake_until: Timestamp,
+    /// Where it is.
+    pub place: Rc<Place>,
+    /// It has said farewell in this life.
+    pub left: bool,
     /// Whether it said, when last heard, that it has the whole database.
     pub complete: bool,
-    /// The root that it last told.
-    pub root: Option<Digest>,
-    /// The root that it had when all of its state was last known to be here as well.
-    pub included: Option<Digest>,
     /// Whether it did not answer, and nothing was heard of it since.
     pub is_silent: bool,
     /// Whether its root was last told by what it sent as combiner.
     pub is_combiner: bool,
+    /// What is known of its state. Where a combiner speaks for all, hardly anybody tells.
+    roots: Option<Box<Roots>>,
+}
+
+/// Where a member is. Many share one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Kind of host.
+    pub host: String,
+    /// Region.
+    pub region: String,
+    /// Zone.
+    pub zone: String,
+}
+
+/// What is known of a member's state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Roots {
+    /// The root that it last told.
+    told: Option<Digest>,
+    /// The root that it had when all of its state was last known to be here as well.
+    included: Option<Digest>,
+}
+
+impl Member {
+    /// The root that it last told.
+    pub fn root(&self) -> Option<Digest> {
+        self.roots().told
+    }
+
+    /// The root that it had when all of its state was last known to be here as well.
+    pub fn included(&self) -> Option<Digest> {
+        self.roots().included
+    }
+
+    /// What it says of itself.
+    pub fn record(&self, name: &str) -> Record {
+        Record {
+            name: name.to_owned(),
+            incarnation: self.incarnation,
+            left: self.left,
+            awake_until: self.awake_until,
+            host: self.place.host.clone(),
+            region: self.place.region.clone(),
+            zone: self.place.zone.clone(),
+        }
+    }
+
+    /// The order of the join, as [`Record::order`].
+    fn order(&self) -> (u64, bool, Timestamp) {
+        (self.incarnation, self.left, self.awake_until)
+    }
+
+    fn roots(&self) -> Roots {
+        self.roots.as_deref().copied().unwrap_or_default()
+    }
+
+    fn set_roots(&mut self, roots: Roots) {
+        self.roots = (roots != Roots::default()).then(|| Box::new(roots));
+    }
 }
 
 /// The table of members, oneself included.
 #[derive(Clone, Debug)]
 pub struct Members {
-    table: BTreeMap<String, Member>,
+    table: Directory,
+    /// Places of members, to be shared: at most [`PLACES_MAX`].
+    places: Vec<Rc<Place>>,
     retention_ms: u64,
     skew_ms: u64,
     /// When to look for records to drop.
@@ -109,39 +176,72 @@ pub struct Members {
     pub refused: u64,
 }
 
+/// So many places are shared among members; those of members beyond are their own.
+const PLACES_MAX: usize = 64;
 /// How long a record whose retention is over may still take room. Nothing shows it meanwhile.
 const EXPIRE_EVERY_MS: u64 = 10_000;
 
 impl Members {
     /// An empty table.
     pub fn new(retention_ms: u64, skew_ms: u64) -> Self {
-        Self { table: BTreeMap::new(), retention_ms, skew_ms, expire_at: Timestamp(0), refused: 0 }
+        Self {
+            table: Directory::default(),
+            places: Vec::new(),
+            retention_ms,
+            skew_ms,
+            expire_at: Timestamp(0),
+            refused: 0,
+        }
     }
 
     /// Joins a record; whether that changed anything. Old gossip of one that is gone does not, because a record carries its
     /// own expiry.
     pub fn observe(&mut self, mut record: Record, now: Timestamp) -> bool {
         record.awake_until = record.awake_until.min(now.plus_ms(LEASE_MAX_MS + self.skew_ms));
-        if self.is_expired(&record, now) {
+        if self.is_expired(record.awake_until, now) {
             return false;
         }
-        if let Some(known) = self.table.get_mut(&record.name) {
-            let is_news = record.order() > known.record.order();
-            if is_news {
-                known.record = record;
+        match self.table.get(&record.name) {
+            Some(known) if record.order() <= known.order() => return false,
+            Some(_) => {}
+            None if self.table.len() < MEMBERS_MAX => {}
+            None => {
+                self.refused += 1;
+                return false;
             }
-            is_news
-        } else if self.table.len() < MEMBERS_MAX {
-            let name = record.name.clone();
-            self.table.insert(
-                name,
-                Member { record, complete: false, root: None, included: None, is_silent: false, is_combiner: false },
-            );
-            true
-        } else {
-            self.refused += 1;
-            false
         }
+        let Record { name, incarnation, left, awake_until, host, region, zone } = record;
+        let place = self.place(Place { host, region, zone });
+        let news = Member {
+            incarnation,
+            awake_until,
+            place,
+            left,
+            complete: false,
+            is_silent: false,
+            is_combiner: false,
+            roots: None,
+        };
+        match self.table.get_mut(&name) {
+            Some(known) => {
+                let Member { complete, is_silent, is_combiner, .. } = *known;
+                *known = Member { complete, is_silent, is_combiner, roots: known.roots.take(), ..news };
+            }
+            None => self.table.insert(&name, news),
+        }
+        true
+    }
+
+    /// A place, shared with those that are there as well.
+    fn place(&mut self, place: Place) -> Rc<Place> {
+        if let Some(known) = self.places.iter().find(|known| ***known == place) {
+            return known.clone();
+        }
+        let place = Rc::new(place);
+        if self.places.len() < PLACES_MAX {
+            self.places.push(place.clone());
+        }
+        place
     }
 
     /// Joins a record that another member told, with what that one knew of its state.
@@ -149,7 +249,7 @@ impl Members {
         let name = record.name.clone();
         self.observe(record, now);
         // What it told itself counts more.
-        if let Some(member) = self.table.get_mut(&name).filter(|member| member.root.is_none()) {
+        if let Some(member) = self.table.get_mut(&name).filter(|member| member.root().is_none()) {
             member.complete = complete;
         }
     }
@@ -158,7 +258,9 @@ impl Members {
     pub fn heard(&mut self, name: &str, complete: bool, root: Option<Digest>) {
         if let Some(member) = self.table.get_mut(name) {
             member.complete = complete;
-            member.root = root.or(member.root);
+            if root.is_some() {
+                member.set_roots(Roots { told: root, ..member.roots() });
+            }
             member.is_combiner &= root.is_none();
             member.is_silent = false;
         }
@@ -168,8 +270,7 @@ impl Members {
     pub fn include(&mut self, name: &str, root: Digest) {
         if let Some(member) = self.table.get_mut(name) {
             // Where a combiner speaks for all, this may be the only way to hear that an earlier root has been passed.
-            member.root = Some(root);
-            member.included = Some(root);
+            member.set_roots(Roots { told: Some(root), included: Some(root) });
         }
     }
 
@@ -177,24 +278,25 @@ impl Members {
     /// here. Only a question tells it what it lacks.
     pub fn heard_combiner(&mut self, name: &str) {
         if let Some(member) = self.table.get_mut(name) {
-            member.included = None;
+            member.set_roots(Roots { included: None, ..member.roots() });
             member.is_combiner = true;
         }
     }
 
     /// Of the members whose last root is such a one all that they had is here. Not of combiners.
     pub fn include_where(&mut self, is_here: impl Fn(Digest) -> bool, mut with: impl FnMut(&str)) {
-        for (name, member) in self.table.iter_mut().filter(|(_, member)| !member.is_combiner) {
-            if let Some(root) = member.root.filter(|root| member.included != Some(*root) && is_here(*root)) {
-                member.included = Some(root);
+        self.table.for_each_mut(|name, member| {
+            let Roots { told, included } = member.roots();
+            if !member.is_combiner && told.is_some_and(|root| included != told && is_here(root)) {
+                member.set_roots(Roots { told, included: told });
                 with(name);
             }
-        }
+        });
     }
 
     /// What roots were told counts no longer: those that matter will be told again.
     pub fn forget_roots(&mut self) {
-        self.table.values_mut().for_each(|member| member.root = None);
+        self.table.for_each_mut(|_, member| member.set_roots(Roots { told: None, ..member.roots() }));
     }
 
     /// A member does not answer: what it may know cannot be had until it is heard again.
@@ -210,16 +312,17 @@ impl Members {
         own: &'a str,
         own_root: Digest,
         now: Timestamp,
-    ) -> impl Iterator<Item = &'a Member> + 'a {
-        self.awake_peers(own, now).filter(move |member| {
-            let is_told = member.root.is_some_and(|root| root != own_root && member.included != Some(root));
+    ) -> impl Iterator<Item = (&'a str, &'a Member)> + 'a {
+        self.awake_peers(own, now).filter(move |(_, member)| {
+            let Roots { told, included } = member.roots();
+            let is_told = told.is_some_and(|root| root != own_root && included != told);
             is_told && !member.is_silent
         })
     }
 
     /// Forgets a member whose inbox is gone. A farewell is kept, or old gossip could bring its member back.
     pub fn forget(&mut self, name: &str) {
-        if self.table.get(name).is_some_and(|member| !member.record.left) {
+        if self.table.get(name).is_some_and(|member| !member.left) {
             self.table.remove(name);
         }
     }
@@ -231,18 +334,19 @@ impl Members {
         }
         self.expire_at = now.plus_ms(EXPIRE_EVERY_MS);
         let (retention_ms, skew_ms) = (self.retention_ms, self.skew_ms);
-        self.table.retain(|_, member| !expired(&member.record, now, retention_ms, skew_ms));
+        self.table.retain(|member| !expired(member.awake_until, now, retention_ms, skew_ms));
+        self.places.retain(|place| Rc::strong_count(place) > 1);
     }
 
-    fn is_expired(&self, record: &Record, now: Timestamp) -> bool {
-        expired(record, now, self.retention_ms, self.skew_ms)
+    fn is_expired(&self, awake_until: Timestamp, now: Timestamp) -> bool {
+        expired(awake_until, now, self.retention_ms, self.skew_ms)
     }
 
     /// Whether a member is awake.
     pub fn presence(&self, member: &Member, now: Timestamp) -> Presence {
-        if member.record.left {
+        if member.left {
             Presence::Gone
-        } else if now <= member.record.awake_until.plus_ms(self.skew_ms) {
+        } else if now <= member.awake_until.plus_ms(self.skew_ms) {
             Presence::Awake
         } else {
             Presence::Dormant
@@ -255,8 +359,8 @@ impl Members {
     }
 
     /// The members whose retention is not over, by name.
-    pub fn current(&self, now: Timestamp) -> impl Iterator<Item = &Member> + '_ {
-        self.table.values().filter(move |member| !self.is_expired(&member.record, now))
+    pub fn current(&self, now: Timestamp) -> impl Iterator<Item = (&str, &Member)> + '_ {
+        self.table.iter().filter(move |(_, member)| !self.is_expired(member.awake_until, now))
     }
 
     /// How many members the table holds.
@@ -266,16 +370,16 @@ impl Members {
 
     /// Whether the table is empty.
     pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
+        self.table.len() == 0
     }
 
     /// Those that are awake, without `own`.
-    pub fn awake_peers<'a>(&'a self, own: &'a str, now: Timestamp) -> impl Iterator<Item = &'a Member> + 'a {
-        let awake = move |member: &&Member| self.presence(member, now) == Presence::Awake;
-        self.current(now).filter(awake).filter(move |member| member.record.name != own)
+    pub fn awake_peers<'a>(&'a self, own: &'a str, now: Timestamp) -> impl Iterator<Item = (&'a str, &'a Member)> + 'a {
+        let awake = move |(_, member): &(&str, &Member)| self.presence(member, now) == Presence::Awake;
+        self.current(now).filter(awake).filter(move |(name, _)| *name != own)
     }
 }
 
-fn expired(record: &Record, now: Timestamp, retention_ms: u64, skew_ms: u64) -> bool {
-    record.awake_until.plus_ms(retention_ms + skew_ms) < now
+fn expired(awake_until: Timestamp, now: Timestamp, retention_ms: u64, skew_ms: u64) -> bool {
+    awake_until.plus_ms(retention_ms + skew_ms) < now
 }

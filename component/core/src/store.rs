@@ -1,12 +1,16 @@
 //! The store: live entries by dot, an order by cell, and one context. The join is the causal join of DESIGN section 4.
 //!
-//! `write.rs` makes writes, `walk.rs` cuts the state into chunks; this file holds the state and joins chunks.
+//! `join.rs` joins chunks, `write.rs` makes writes, `walk.rs` cuts the state into chunks; this file holds the state.
 
 mod compare;
+mod join;
+mod live;
 mod table;
 mod walk;
 mod write;
+mod writer;
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -14,16 +18,17 @@ use std::rc::Rc;
 
 use crate::blocks::{Blocks, Position};
 use crate::cell::{Cell, DataType};
-use crate::chunk::{Chunk, ChunkEntry, ChunkPart};
 use crate::digest::Digest;
 use crate::dot::{Dot, Seq, WriterId};
 use crate::intervals::{DotSet, Intervals};
 use crate::payload::Payload;
 use crate::types::counter;
 pub use compare::{Description, Lack};
+use live::Live;
 use table::{Entry, Table};
 pub use walk::{Piece, Range, Ranges};
 pub use write::{StoreFull, Write};
+use writer::Writers;
 
 /// How many consecutive dots of a writer are saved together in a checkpoint.
 pub const SAVE_BLOCK: u64 = 4096;
@@ -31,11 +36,12 @@ pub const SAVE_BLOCK: u64 = 4096;
 /// The state of a replica.
 #[derive(Default)]
 pub struct Store {
-    writers: Vec<Writer>,
-    writer_index: BTreeMap<WriterId, u32>,
+    writers: Writers,
     cells: Vec<CellState>,
     cell_index: BTreeMap<Rc<Cell>, u32>,
     free_cells: Vec<u32>,
+    /// How many times a cell was forgotten.
+    cells_forgotten: u64,
     /// How many different pairs of name and type the cells have.
     key_count: usize,
     table: Table,
@@ -44,23 +50,7 @@ pub struct Store {
     /// Bytes of payloads on the heap and of cells' texts.
     text_bytes: usize,
     /// The number of checkpoints taken, plus 1.
-    save_version: u64,
-}
-
-/// What is known of one writer's dots.
-struct Writer {
-    id: WriterId,
-    /// The dots seen. Every live entry's dot is among them, except while a write is not yet committed.
-    seen: Intervals,
-    /// Slots of the live entries, by sequence number.
-    live: Blocks<u32>,
-    /// Sum of the digests of the live dots.
-    live_digest: Digest,
-    /// What this writer contributes to the root.
-    digest: Digest,
-    /// When each block of dots last changed, as a save version. A block that is absent never changed by itself; its dots
-    /// are saved with the nearest block before it.
-    changed: BTreeMap<u64, u64>,
+    save_version: u32,
 }
 
 /// A cell with live entries.
@@ -70,6 +60,16 @@ struct CellState {
     entries: Blocks<u32>,
     /// For counters, the sum of each writer's newest entry.
     total: i128,
+    /// For counters, how many entries are not their writer's newest.
+    outdated: usize,
+}
+
+/// What an entry is for its counter cell.
+struct Share {
+    /// What it adds to the total.
+    amount: i128,
+    /// Whether its writer has no other entry there.
+    is_only: bool,
 }
 
 /// A cell's index, valid until the store next changes.
@@ -98,10 +98,11 @@ impl Joined {
     }
 }
 
-/// Memory of a writer without dots, of a cell without text and of an entry in its orders, for [`Store::bytes`].
-const WRITER_BYTES: usize = 384;
+/// Memory of a writer with more than its newest dot live, of a cell without text and of an entry in its orders, for
+/// [`Store::bytes`].
+const WRITER_BYTES: usize = 160;
 const CELL_BYTES: usize = 192;
-const ENTRY_BYTES: usize = 56;
+const ENTRY_BYTES: usize = 60;
 
 impl Store {
     /// An empty store.
@@ -126,7 +127,7 @@ impl Store {
 
     /// How many writers the context holds.
     pub fn writer_count(&self) -> usize {
-        self.writer_index.len()
+        self.writers.len()
     }
 
     /// Whether no dot was ever seen.
@@ -147,37 +148,37 @@ impl Store {
     pub fn heap_bytes(&self) -> usize {
         self.table.heap_bytes()
             + self.cells.iter().map(|cell| cell.entries.heap_bytes()).sum::<usize>()
-            + self.writers.iter().map(|writer| writer.live.heap_bytes() + writer.seen.heap_bytes()).sum::<usize>()
+            + self.writers.heap_bytes()
             + self.text_bytes
     }
 
     /// Whether this dot was seen, live or not.
     pub fn has_seen(&self, dot: Dot) -> bool {
-        self.seen(dot.writer).is_some_and(|seen| seen.contains(dot.seq.0))
+        self.writers.find(dot.writer).is_some_and(|index| self.writers.get(index).has_seen(dot.seq.0))
     }
 
     /// Whether all these dots were seen.
     pub fn has_seen_all(&self, dots: &DotSet) -> bool {
         dots.iter().all(|(writer, wanted)| {
             let seen = self.seen(writer);
-            wanted.iter().all(|(low, high)| seen.is_some_and(|seen| seen.covers(low, high)))
+            wanted.iter().all(|(low, high)| seen.as_ref().is_some_and(|seen| seen.covers(low, high)))
         })
     }
 
     /// A writer's dots that were seen.
-    pub fn seen(&self, writer: WriterId) -> Option<&Intervals> {
-        self.writer_index.get(&writer).map(|index| &self.writers[*index as usize].seen)
+    pub fn seen(&self, writer: WriterId) -> Option<Cow<'_, Intervals>> {
+        self.writers.find(writer).map(|index| self.writers.get(index).seen())
     }
 
     /// The writers with their seen dots, ascending.
-    pub fn context(&self) -> impl DoubleEndedIterator<Item = (WriterId, &Intervals)> + '_ {
-        self.writer_index.iter().map(|(id, index)| (*id, &self.writers[*index as usize].seen))
+    pub fn context(&self) -> impl DoubleEndedIterator<Item = (WriterId, Cow<'_, Intervals>)> + '_ {
+        self.writers.iter().map(|index| self.writers.get(index)).map(|writer| (writer.id(), writer.seen()))
     }
 
     /// The sequence numbers of a writer's live entries, ascending.
     pub fn live(&self, writer: WriterId) -> impl DoubleEndedIterator<Item = u64> + '_ {
-        let live = self.writer_index.get(&writer).map(|index| &self.writers[*index as usize].live);
-        live.into_iter().flat_map(|live| live.iter()).map(|slot| self.table.get(slot).seq)
+        let live = self.writers.find(writer).map(|index| self.writers.get(index).live());
+        live.into_iter().flatten().map(Live::seq)
     }
 
     /// The dots that must exist, since later ones of their writers were seen, but were not seen.
@@ -257,7 +258,7 @@ impl Store {
 
     /// A counter cell's newest entry of one writer: the one that counts.
     pub fn entry_of_writer(&self, cell: CellRef, writer: WriterId) -> Option<EntryRef> {
-        let index = *self.writer_index.get(&writer)?;
+        let index = self.writers.find(writer)?;
         self.counter_entry(cell.0, index).map(EntryRef)
     }
 
@@ -274,100 +275,7 @@ impl Store {
     /// An entry's dot.
     pub fn dot(&self, entry: EntryRef) -> Dot {
         let entry = self.table.get(entry.0);
-        Dot { writer: self.writers[entry.writer as usize].id, seq: Seq(entry.seq) }
-    }
-
-    // --- the join ---
-
-    /// Joins a chunk: a dot that both have is live only where both have it live; a dot that was not seen is taken over.
-    pub fn join(&mut self, chunk: &Chunk) -> Joined {
-        self.join_but(chunk, None)
-    }
-
-    /// Joins a chunk that is a piece of something larger, but for what it says is gone, which it adds to `removals`: what
-    /// took the place of a removed entry may be in another piece, and if that never comes the entry must not be lost. This
-    /// goes for dots that are unknown here as well: else this store would tell others that hold the entry that it is gone.
-    pub fn join_piece(&mut self, chunk: &Chunk, removals: &mut DotSet) -> Joined {
-        self.join_but(chunk, Some(removals))
-    }
-
-    /// Drops these entries, of which all that took their place is here.
-    pub fn remove(&mut self, dots: DotSet) -> Joined {
-        let parts =
-            dots.iter().map(|(writer, context)| ChunkPart { writer, context: context.clone(), entries: Vec::new() });
-        self.join(&Chunk { cells: Vec::new(), parts: parts.collect() })
-    }
-
-    fn join_but(&mut self, chunk: &Chunk, mut removals: Option<&mut DotSet>) -> Joined {
-        let mut joined = Joined::default();
-        for part in &chunk.parts {
-            let index = self.writer(part.writer);
-            for (low, high) in part.context.iter() {
-                let first = part.entries.partition_point(|entry| entry.seq < low);
-                let count = part.entries[first..].partition_point(|entry| entry.seq <= high);
-                let incoming = &part.entries[first..first + count];
-                let absent = if self.writers[index as usize].seen.intersects(low, high) {
-                    self.absent_from(index, (low, high), incoming)
-                } else {
-                    Vec::new()
-                };
-                for entry in incoming {
-                    if !self.writers[index as usize].seen.contains(entry.seq) {
-                        let cell = self.cell(&chunk.cells[entry.cell as usize]);
-                        self.link(index, cell, entry.seq, entry.payload.clone());
-                        joined.added += 1;
-                    }
-                }
-                if let Some(removals) = &mut removals {
-                    let told = Intervals::span(low, high);
-                    let live: Intervals = incoming.iter().map(|entry| (entry.seq, entry.seq)).collect();
-                    let unseen = told.subtract(&live).subtract(&self.writers[index as usize].seen.clip(low, high));
-                    let absent = absent.into_iter().map(|slot| self.table.get(slot).seq).map(|seq| (seq, seq));
-                    removals.extend_writer(part.writer, &unseen);
-                    removals.extend_writer(part.writer, &absent.collect());
-                    joined.dots += self.see(index, &live);
-                } else {
-                    joined.removed += absent.len();
-                    absent.into_iter().for_each(|slot| drop(self.unlink(slot)));
-                }
-            }
-            if removals.is_none() {
-                joined.dots += self.see(index, &part.context);
-            }
-            self.refresh(index);
-            self.forget_unused_writer(part.writer);
-        }
-        joined
-    }
-
-    /// Takes these dots of a writer for seen. Gives how many of them were new.
-    fn see(&mut self, writer: u32, dots: &Intervals) -> u64 {
-        let seen = &mut self.writers[writer as usize].seen;
-        let before = seen.len();
-        seen.extend(dots);
-        let new = seen.len() - before;
-        if new > 0 {
-            dots.iter().for_each(|(low, high)| self.touch_span(writer, low, high));
-        }
-        new
-    }
-
-    /// The live entries of a writer's interval that a chunk says are no more.
-    fn absent_from(&self, writer: u32, (low, high): (u64, u64), incoming: &[ChunkEntry]) -> Vec<u32> {
-        let live = &self.writers[writer as usize].live;
-        let mut incoming = incoming.iter().map(|entry| entry.seq).peekable();
-        let mut absent = Vec::new();
-        for slot in live.range(self.live_place(writer, low), live.end()) {
-            let seq = self.table.get(slot).seq;
-            if seq > high {
-                break;
-            }
-            while incoming.next_if(|&other| other < seq).is_some() {}
-            if incoming.peek() != Some(&seq) {
-                absent.push(slot);
-            }
-        }
-        absent
+        Dot { writer: self.writers.get(entry.writer).id(), seq: Seq(entry.seq) }
     }
 
     // --- links between the table and its orders ---
@@ -384,18 +292,15 @@ impl Store {
     /// The same, if it is known where the entry will stand in its cell's order.
     fn link_at(&mut self, place: Position, writer: u32, cell: u32, seq: u64, payload: Payload) {
         self.text_bytes += payload.heap_bytes();
-        let live_place = self.live_place(writer, seq);
         let state = &self.cells[cell as usize];
         if state.cell.leaf.is_counter() {
-            let behind = state.entries.get(place);
-            self.cells[cell as usize].total += self.share(state, place, behind, writer, &payload);
+            let share = self.share(state, place, state.entries.get(place), writer, &payload);
+            self.cells[cell as usize].total += share.amount;
+            self.cells[cell as usize].outdated += usize::from(!share.is_only);
         }
         let slot = self.table.insert(Entry { payload, writer, cell, seq });
         self.cells[cell as usize].entries.insert_at(place, slot);
-        let state = &mut self.writers[writer as usize];
-        state.live.insert_at(live_place, slot);
-        state.live_digest.add(state.dot_digest(seq));
-        self.touch(writer, seq);
+        self.writers.get_mut(writer).insert_live(Live::new(seq, slot), self.save_version);
     }
 
     /// Takes an entry out of the table and all orders, and forgets its cell if it was the last.
@@ -406,10 +311,11 @@ impl Store {
         let place = self
             .place(state, state.cell.leaf.element(&entry.payload), writer, seq)
             .unwrap_or_else(|_| panic!("a live entry is missing in its cell's order"));
-        let live_place = self.live_place(writer, seq);
         if state.cell.leaf.is_counter() {
             let behind = state.entries.range(place, state.entries.end()).nth(1);
-            self.cells[cell as usize].total -= self.share(state, place, behind, writer, &entry.payload);
+            let share = self.share(state, place, behind, writer, &entry.payload);
+            self.cells[cell as usize].total -= share.amount;
+            self.cells[cell as usize].outdated -= usize::from(!share.is_only);
         }
         let entry = self.table.remove(slot);
         self.text_bytes -= entry.payload.heap_bytes();
@@ -420,53 +326,42 @@ impl Store {
             let cell_key = state.cell.clone();
             self.cell_index.remove(&cell_key);
             self.free_cells.push(cell);
+            self.cells_forgotten += 1;
             if !self.has_key(&cell_key.name, cell_key.key_type) {
                 self.key_count -= 1;
             }
         }
-        let state = &mut self.writers[writer as usize];
-        let removed = state.live.remove_at(live_place);
-        assert_eq!(removed, slot, "the orders by writer and by cell disagree");
-        state.live_digest.subtract(state.dot_digest(seq));
-        self.touch(writer, seq);
+        let removed = self.writers.get_mut(writer).remove_live(seq, self.save_version);
+        assert_eq!(removed.slot(), slot, "the orders by writer and by cell disagree");
         entry
     }
 
     /// What an entry between `place` and `behind` adds to a counter cell's total. Of each writer the newest entry counts.
     /// Where an older one is here as well, the piece that tells of its end is still to come (a repair brings the newest
     /// first), and a sum over both would be over.
-    fn share(&self, state: &CellState, place: Position, behind: Option<u32>, writer: u32, payload: &[u8]) -> i128 {
+    fn share(&self, state: &CellState, place: Position, behind: Option<u32>, writer: u32, payload: &[u8]) -> Share {
         let of_writer =
             |slot: Option<u32>| slot.map(|slot| self.table.get(slot)).filter(|entry| entry.writer == writer);
         if of_writer(behind).is_some() {
-            return 0;
+            return Share { amount: 0, is_only: false };
         }
         let before = of_writer(state.entries.range(state.entries.start(), place).next_back());
         let amount = |payload: &[u8]| counter::amount(state.cell.leaf, payload);
-        amount(payload) - before.map_or(0, |entry| amount(&entry.payload))
+        let amount = amount(payload) - before.map_or(0, |entry| amount(&entry.payload));
+        Share { amount, is_only: before.is_none() }
     }
 
     /// Brings a writer's digest, and with it the root, up to date.
     fn refresh(&mut self, writer: u32) {
-        let state = &mut self.writers[writer as usize];
-        self.root.subtract(state.digest);
-        state.digest = if state.seen.is_empty() { Digest::default() } else { state.current_digest() };
-        self.root.add(state.digest);
+        self.refresh_from(self.writers.get(writer).digest(), writer);
     }
 
-    /// Remembers that a block of dots has to be saved.
-    fn touch(&mut self, writer: u32, seq: u64) {
-        let version = self.save_version;
-        self.writers[writer as usize].changed.insert(seq / SAVE_BLOCK, version);
-    }
-
-    /// Remembers that an interval of dots has to be saved: with the block of its first dot, and with the blocks behind
-    /// that are saved by themselves.
-    fn touch_span(&mut self, writer: u32, low: u64, high: u64) {
-        self.touch(writer, low);
-        let version = self.save_version;
-        let behind = self.writers[writer as usize].changed.range_mut(low / SAVE_BLOCK..=high / SAVE_BLOCK);
-        behind.for_each(|(_, at)| *at = version);
+    /// The same, if it is known what the writer contributes to the root.
+    fn refresh_from(&mut self, before: Digest, writer: u32) {
+        let state = self.writers.get_mut(writer);
+        state.refresh();
+        self.root.subtract(before);
+        self.root.add(state.digest());
     }
 
     /// Where an entry stands in its cell's order.
@@ -481,45 +376,12 @@ impl Store {
         })
     }
 
-    /// Where a sequence number stands, or would stand, in its writer's order.
-    fn live_place(&self, writer: u32, seq: u64) -> Position {
-        let live = &self.writers[writer as usize].live;
-        // Nearly always a writer's next write, which stands behind all others.
-        if live.iter().next_back().is_none_or(|last| self.table.get(last).seq < seq) {
-            return live.end();
-        }
-        live.search(|slot| self.table.get(*slot).seq.cmp(&seq)).unwrap_or_else(|place| place)
-    }
-
     /// A writer's newest entry in a counter cell.
     fn counter_entry(&self, cell: u32, writer: u32) -> Option<u32> {
         let state = &self.cells[cell as usize];
         let behind = self.place(state, &[], writer, u64::MAX).unwrap_or_else(|place| place);
         let newest = state.entries.range(state.entries.start(), behind).next_back();
         newest.filter(|slot| self.table.get(*slot).writer == writer)
-    }
-
-    /// The index of a writer, which is made if it is new.
-    fn writer(&mut self, id: WriterId) -> u32 {
-        *self.writer_index.entry(id).or_insert_with(|| {
-            self.writers.push(Writer {
-                id,
-                seen: Intervals::default(),
-                live: Blocks::new(),
-                live_digest: Digest::default(),
-                digest: Digest::default(),
-                changed: BTreeMap::new(),
-            });
-            (self.writers.len() - 1) as u32
-        })
-    }
-
-    /// Forgets a writer that was made for a write that came to nothing, or for a piece that only told what is gone.
-    fn forget_unused_writer(&mut self, id: WriterId) {
-        if self.writers.last().is_some_and(|last| last.id == id && last.seen.is_empty() && last.live.is_empty()) {
-            self.writers.pop();
-            self.writer_index.remove(&id);
-        }
     }
 
     /// The index of a cell, which is made if it is new.
@@ -532,7 +394,7 @@ impl Store {
             self.key_count += 1;
         }
         let cell = Rc::new(cell.clone());
-        let state = CellState { cell: cell.clone(), entries: Blocks::new(), total: 0 };
+        let state = CellState { cell: cell.clone(), entries: Blocks::new(), total: 0, outdated: 0 };
         let index = match self.free_cells.pop() {
             Some(index) => {
                 self.cells[index as usize] = state;
@@ -551,20 +413,21 @@ impl Store {
     pub fn assert_sound(&self) {
         let mut slots = 0;
         let mut root = Digest::default();
-        for writer in &self.writers {
-            let mut live_digest = Digest::default();
-            let seqs: Vec<u64> = writer.live.iter().map(|slot| self.table.get(slot).seq).collect();
-            assert!(seqs.is_sorted_by(|a, b| a < b), "live entries stand in the order of their sequence numbers");
-            for seq in &seqs {
-                assert!(writer.seen.contains(*seq), "every live dot was seen");
-                live_digest.add(writer.dot_digest(*seq));
+        for index in self.writers.iter() {
+            let writer = self.writers.get(index);
+            writer.assert_sound();
+            for live in writer.live() {
+                let entry = self.table.get(live.slot());
+                assert_eq!(
+                    (entry.writer, entry.seq),
+                    (index, live.seq()),
+                    "an entry is where its writer's order has it"
+                );
+                slots += 1;
             }
-            slots += seqs.len();
-            assert_eq!(live_digest, writer.live_digest, "the digest of the live dots follows them");
-            let digest = if writer.seen.is_empty() { Digest::default() } else { writer.current_digest() };
-            assert_eq!(digest, writer.digest, "a writer's digest is up to date");
-            root.add(digest);
+            root.add(writer.digest());
         }
+        assert!(self.context().map(|(id, _)| id).is_sorted_by(|a, b| a < b), "writers stand in the order of their ids");
         assert_eq!(root, self.root, "the root is the sum of the writers' digests");
         assert_eq!(slots, self.table.len(), "every entry is in its writer's order");
         let mut in_cells = 0;
@@ -584,6 +447,9 @@ impl Store {
                 }
                 last = Some(order);
             }
+            if cell.leaf.is_counter() {
+                assert_eq!(state.entries.len() - newest.len(), state.outdated, "entries that do not count are counted");
+            }
             assert_eq!(
                 newest.values().sum::<i128>(),
                 state.total,
@@ -601,17 +467,5 @@ fn compare(one: &[u8], other: &[u8]) -> Ordering {
     match (one.first_chunk(), other.first_chunk()) {
         (Some(first), Some(second)) if first != second => u64::from_be_bytes(*first).cmp(&u64::from_be_bytes(*second)),
         _ => one.cmp(other),
-    }
-}
-
-impl Writer {
-    fn dot_digest(&self, seq: u64) -> Digest {
-        Digest::of([self.id.0 as u64, seq])
-    }
-
-    fn current_digest(&self) -> Digest {
-        let id = [self.id.0 as u64, (self.id.0 >> 64) as u64];
-        let seen = self.seen.iter().flat_map(|(low, high)| [low, high]);
-        Digest::of(id.into_iter().chain(self.live_digest.0).chain(seen))
     }
 }

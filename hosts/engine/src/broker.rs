@@ -102,8 +102,9 @@ pub enum Event {
 /// message.
 pub const BATCH_MESSAGES_MAX: usize = 256;
 
-/// How many bytes an [`Event::Delivered`] brings at most, so that one call into the component stays short.
-pub const BATCH_BYTES_MAX: usize = 1 << 20;
+/// How many bytes an [`Event::Delivered`] brings at most: a call into the component stays short, and what it takes for a
+/// moment the component keeps.
+pub const BATCH_BYTES_MAX: usize = 128 << 10;
 
 /// How long [`Link::probe`] waits for the broker.
 pub const PROBE_MAX: Duration = Duration::from_secs(2);

@@ -1,7 +1,7 @@
 //! The database that every subject holds: a large set, a small set and a counter, written by so many writers.
 
 use dayfly_core::cell::{Cell, DataType};
-use dayfly_core::chunk::{Chunk, ChunkEntry, ChunkPart};
+use dayfly_core::chunk::{Chunk, ChunkEntries, ChunkEntry, ChunkPart};
 use dayfly_core::clock::Stamp;
 use dayfly_core::digest::mix;
 use dayfly_core::dot::{Era, WriterId};
@@ -91,7 +91,7 @@ impl Additions {
                 cell: 0,
                 payload: element.as_bytes().into(),
             });
-            let entries: Vec<ChunkEntry> = entries.collect();
+            let entries: ChunkEntries = entries.collect();
             parts.push(ChunkPart { writer: *writer, context: Intervals::span(*tail + 1, *tail + share), entries });
             *tail += share;
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use dayfly_core::cell::{Cell, DataType};
-use dayfly_core::chunk::{Chunk, ChunkEntry, ChunkPart};
+use dayfly_core::chunk::{Chunk, ChunkEntries, ChunkEntry, ChunkPart};
 use dayfly_core::dot::WriterId;
 use dayfly_core::intervals::Intervals;
 
@@ -55,7 +55,7 @@ impl Stock {
                     continue;
                 }
                 let live = seen.into_iter().filter(|at| !removed.contains(&(base + at)));
-                let entries: Vec<ChunkEntry> = live
+                let entries: ChunkEntries = live
                     .map(|at| ChunkEntry { seq: at + 1, cell: 0, payload: element(base + at).as_bytes().into() })
                     .collect();
                 let cells = if entries.is_empty() { vec![] } else { vec![Cell::of_key(NAME, DataType::OrSet)] };

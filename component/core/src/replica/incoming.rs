@@ -170,7 +170,7 @@ impl Replica {
             self.members.include(from, root);
             self.repair.dismiss(from);
         } else if (complete || !self.repair.is_complete())
-            && self.members.get(from).is_none_or(|member| member.included != Some(root))
+            && self.members.get(from).is_none_or(|member| member.included() != Some(root))
         {
             self.repair.suspect(from, turn);
         }
@@ -179,7 +179,7 @@ impl Replica {
     /// Looks for others that may know more, once a repair has ended.
     pub(super) fn look_further(&mut self, turn: &mut Turn<'_>) {
         self.recognise_past();
-        let next = self.news(turn.now).next().map(|member| member.record.name.clone());
+        let next = self.news(turn.now).next().map(|(name, _)| name.to_owned());
         if let Some(next) = next {
             self.repair.suspect(&next, turn);
         }
@@ -192,10 +192,10 @@ impl Replica {
     }
 
     /// The awake members that may know something that is not here.
-    pub(super) fn news(&self, now: Timestamp) -> impl Iterator<Item = &Member> + '_ {
+    pub(super) fn news(&self, now: Timestamp) -> impl Iterator<Item = (&str, &Member)> + '_ {
         let of_all = !self.repair.is_complete();
         let news = self.members.with_news(&self.name, self.store.root(), now);
-        news.filter(move |member| of_all || member.complete)
+        news.filter(move |(_, member)| of_all || member.complete)
     }
 
     pub(super) fn join(&mut self, chunk: &Chunk, turn: &Turn<'_>) -> bool {
@@ -215,9 +215,9 @@ impl Replica {
 
     pub(super) fn send_members(&mut self, to: &str, frames: &mut Vec<Outgoing>, turn: &Turn<'_>) {
         let own_complete = self.repair.is_complete();
-        let told = |member: &Member| {
-            let is_own = member.record.name == self.name;
-            (member.record.clone(), if is_own { own_complete } else { member.complete })
+        let told = |(name, member): (&str, &Member)| {
+            let is_own = *name == self.name;
+            (member.record(name), if is_own { own_complete } else { member.complete })
         };
         let records: Vec<(Record, bool)> = self.members.current(turn.now).map(told).collect();
         // A record takes at most 191 bytes.

@@ -116,11 +116,11 @@ impl Replica {
 
     pub(super) fn peers(&self, now: Timestamp) -> Peers {
         let mut peers = Peers::default();
-        for member in self.members.awake_peers(&self.name, now) {
+        for (name, member) in self.members.awake_peers(&self.name, now) {
             let list = if member.complete { &mut peers.complete } else { &mut peers.others };
-            list.push(member.record.name.clone());
+            list.push(name.to_owned());
         }
-        peers.with_news = self.news(now).map(|member| member.record.name.clone()).collect();
+        peers.with_news = self.news(now).map(|(name, _)| name.to_owned()).collect();
         peers.are_combining = self.is_combining(now);
         peers
     }

@@ -39,18 +39,18 @@ impl Replica {
             }
             Kind::Keys(page) => Answer::keys(&self.store, &page),
             Kind::Members(page) => {
-                let views = self.members.current(turn.now).map(|member| MemberView {
-                    name: &member.record.name,
+                let views = self.members.current(turn.now).map(|(name, member)| MemberView {
+                    name,
                     state: match self.members.presence(member, turn.now) {
                         Presence::Awake => "awake",
                         Presence::Dormant => "dormant",
                         Presence::Gone => "gone",
                     },
-                    host: &member.record.host,
-                    region: &member.record.region,
-                    zone: &member.record.zone,
-                    awake_until: member.record.awake_until.0,
-                    incarnation: member.record.incarnation,
+                    host: &member.place.host,
+                    region: &member.place.region,
+                    zone: &member.place.zone,
+                    awake_until: member.awake_until.0,
+                    incarnation: member.incarnation,
                 });
                 Answer::members(views, &page)
             }

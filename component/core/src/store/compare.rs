@@ -10,6 +10,7 @@ use crate::digest::mix;
 use crate::dot::{Dot, Seq, WriterId};
 use crate::intervals::{DotSet, Intervals};
 use crate::sketch::Sketch;
+use crate::store::live::Live;
 use crate::store::{Range, Store};
 
 /// What another store lacks, as far as this one can tell.
@@ -60,13 +61,13 @@ fn tag(writer: WriterId) -> u32 {
 impl Store {
     /// A sketch of the state, without the dots of `except`.
     pub fn sketch(&self, symbols: usize, except: &DotSet) -> Sketch {
-        let items = self.writer_index.iter().flat_map(|(id, index)| {
-            let writer = &self.writers[*index as usize];
-            let (tag, except) = (tag(*id), except.of(*id));
+        let items = self.writers.iter().flat_map(|index| {
+            let writer = self.writers.get(index);
+            let (tag, except) = (tag(writer.id()), except.of(writer.id()));
             let kept = move |seq: &u64| except.is_none_or(|except| !except.contains(*seq));
-            let live = writer.live.iter().map(|slot| self.table.get(slot).seq).filter(kept);
+            let live = writer.live().map(Live::seq).filter(kept);
             let live = live.map(move |seq| Item { tag, is_tail: false, seq }.to_word());
-            let tail = writer.seen.max();
+            let tail = writer.tail();
             let tail = (tail > 0).then(|| Item { tag, is_tail: true, seq: tail }.to_word());
             live.chain(tail)
         });
@@ -77,8 +78,8 @@ impl Store {
     /// difference is too large for the sketch.
     pub fn lack_by_sketch(&self, theirs: &Sketch, gaps: &DotSet) -> Option<Lack> {
         let mut writers: BTreeMap<u32, Vec<WriterId>> = BTreeMap::new();
-        for id in self.writer_index.keys() {
-            writers.entry(tag(*id)).or_default().push(*id);
+        for (id, _) in self.context() {
+            writers.entry(tag(id)).or_default().push(id);
         }
         let of_tag = |tag: u32| writers.get(&tag).into_iter().flatten().copied();
         let difference = self.sketch(theirs.symbols(), gaps).subtract(theirs).decode(|word| {
@@ -135,14 +136,13 @@ impl Store {
     /// What is known of a range.
     pub fn describe(&self, range: Range) -> Description {
         let mut description = Description::default();
-        for (id, index) in self.writer_index.range(range.low.writer..=range.high.writer) {
-            let Some((low, high)) = range.span_of(*id) else { continue };
-            let writer = &self.writers[*index as usize];
-            for (low, high) in writer.seen.clip(low, high).iter() {
-                description.seen.insert_span(*id, low, high);
-                let live = writer.live.range(self.live_place(*index, low), self.live_place(*index, high + 1));
-                for slot in live {
-                    description.live.insert(Dot { writer: *id, seq: Seq(self.table.get(slot).seq) });
+        for index in self.writers.range(range.low.writer, range.high.writer) {
+            let writer = self.writers.get(index);
+            let Some((low, high)) = range.span_of(writer.id()) else { continue };
+            for (low, high) in writer.seen().clip(low, high).iter() {
+                description.seen.insert_span(writer.id(), low, high);
+                for live in writer.live_within(low, high) {
+                    description.live.insert(Dot { writer: writer.id(), seq: Seq(live.seq()) });
                 }
             }
         }
@@ -184,15 +184,15 @@ impl Store {
                 *weighed = 0;
             }
         };
-        for (id, index) in self.writer_index.range(range.low.writer..=range.high.writer) {
-            let Some((first, last)) = range.span_of(*id) else { continue };
-            let writer = &self.writers[*index as usize];
+        for index in self.writers.range(range.low.writer, range.high.writer) {
+            let writer = self.writers.get(index);
+            let Some((first, last)) = range.span_of(writer.id()) else { continue };
             weighed += 8;
-            for (first, last) in writer.seen.clip(first, last).iter() {
-                cut_at(Dot { writer: *id, seq: Seq(first) }, &mut weighed);
+            for (first, last) in writer.seen().clip(first, last).iter() {
+                cut_at(Dot { writer: writer.id(), seq: Seq(first) }, &mut weighed);
                 weighed += 2;
-                for slot in writer.live.range(self.live_place(*index, first), self.live_place(*index, last + 1)) {
-                    cut_at(Dot { writer: *id, seq: Seq(self.table.get(slot).seq) }, &mut weighed);
+                for live in writer.live_within(first, last) {
+                    cut_at(Dot { writer: writer.id(), seq: Seq(live.seq()) }, &mut weighed);
                     weighed += 1;
                 }
             }
@@ -202,7 +202,7 @@ impl Store {
     }
 
     fn tail(&self, writer: WriterId) -> u64 {
-        self.seen(writer).map_or(0, Intervals::max)
+        self.writers.find(writer).map_or(0, |index| self.writers.get(index).tail())
     }
 
     fn knows(&self, writer: WriterId, seq: u64) -> bool {
@@ -210,8 +210,7 @@ impl Store {
     }
 
     fn is_live(&self, writer: WriterId, seq: u64) -> bool {
-        let Some(index) = self.writer_index.get(&writer) else { return false };
-        let live = &self.writers[*index as usize].live;
-        live.search(|slot| self.table.get(*slot).seq.cmp(&seq)).is_ok()
+        let index = self.writers.find(writer);
+        index.is_some_and(|index| self.writers.get(index).live_within(seq, seq).next().is_some())
     }
 }

@@ -1,5 +1,6 @@
 //! The table of live entries. All orders over them hold its slot numbers.
 
+use crate::pages::Pages;
 use crate::payload::Payload;
 
 /// What one dot wrote. 40 bytes.
@@ -15,57 +16,48 @@ pub(super) struct Entry {
     pub seq: u64,
 }
 
-/// Entries by slot, in pages, so that growth neither copies nor leaves half of the memory unused.
+/// Entries by slot.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Table {
-    pages: Vec<Box<[Entry; PAGE]>>,
+    slots: Pages<Entry>,
     free: Vec<u32>,
-    len: usize,
 }
-
-const PAGE: usize = 128;
 
 impl Table {
     /// How many entries.
     pub fn len(&self) -> usize {
-        self.len
+        self.slots.len() - self.free.len()
     }
 
     /// Stores an entry and gives its slot.
     pub fn insert(&mut self, entry: Entry) -> u32 {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            // No slot is free, so all pages are full and the next slot is the first of a new one.
-            let page = vec![Entry::default(); PAGE].try_into();
-            self.pages.push(page.expect("the page was made with that length"));
-            let first = ((self.pages.len() - 1) * PAGE) as u32;
-            self.free.extend((first + 1..first + PAGE as u32).rev());
-            first
-        });
-        *self.get_mut(slot) = entry;
-        self.len += 1;
-        slot
+        match self.free.pop() {
+            Some(slot) => {
+                *self.get_mut(slot) = entry;
+                slot
+            }
+            None => self.slots.push(entry),
+        }
     }
 
     /// Takes an entry out.
     pub fn remove(&mut self, slot: u32) -> Entry {
-        self.len -= 1;
         self.free.push(slot);
         std::mem::take(self.get_mut(slot))
     }
 
     /// The entry in a slot.
     pub fn get(&self, slot: u32) -> &Entry {
-        let slot = slot as usize;
-        &self.pages[slot / PAGE][slot % PAGE]
+        self.slots.get(slot)
     }
 
-    fn get_mut(&mut self, slot: u32) -> &mut Entry {
-        let slot = slot as usize;
-        &mut self.pages[slot / PAGE][slot % PAGE]
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, slot: u32) -> &mut Entry {
+        self.slots.get_mut(slot)
     }
 
     /// Bytes on the heap, payloads not counted.
     pub fn heap_bytes(&self) -> usize {
-        self.pages.len() * PAGE * size_of::<Entry>() + self.free.capacity() * size_of::<u32>()
+        self.slots.heap_bytes() + self.free.capacity() * size_of::<u32>()
     }
 }

@@ -142,13 +142,13 @@ impl Store {
             Gathered { store: self, parts: Vec::new(), cells: BTreeSet::new(), bytes: CHUNK_BYTES, fill_bytes };
         let low = match only {
             None => self
-                .writer_index
-                .range(range.low.writer..=range.high.writer)
+                .writers
+                .range(range.low.writer, range.high.writer)
                 .rev()
-                .find_map(|(id, index)| piece.gather(range, *id, *index, None)),
+                .find_map(|index| piece.gather(range, index, None)),
             Some(only) => only.iter().rev().find_map(|(id, wanted)| {
-                let index = self.writer_index.get(&id)?;
-                piece.gather(range, id, *index, Some(wanted))
+                let index = self.writers.find(id)?;
+                piece.gather(range, index, Some(wanted))
             }),
         };
         Piece { chunk: piece.finish(), covers: Range { low: low.unwrap_or(range.low), high: range.high } }
@@ -156,20 +156,20 @@ impl Store {
 
     /// The version for the next [`Store::changed_since`], which ends the present one.
     pub fn end_save_version(&mut self) -> u64 {
-        self.save_version += 1;
-        self.save_version - 1
+        let ended = self.save_version;
+        self.save_version = ended.checked_add(1).expect("a checkpoint a second makes so many in 136 years");
+        ended.into()
     }
 
     /// The blocks of dots that changed after a version, each with the range up to the next block that is saved by itself.
     pub fn changed_since(&self, version: u64) -> impl Iterator<Item = (u64, Range)> + '_ {
-        self.writer_index.values().flat_map(move |index| {
-            let writer = &self.writers[*index as usize];
-            writer.changed.iter().filter(move |(_, at)| **at > version).map(|(block, _)| {
-                let next = writer.changed.range(block + 1..).next();
-                let dot = |block: u64| Dot { writer: writer.id, seq: Seq(block.saturating_mul(SAVE_BLOCK)) };
-                let end = Dot { writer: writer.id, seq: Seq(u64::MAX) };
-                (*block, Range { low: dot(*block), high: next.map_or(end, |(next, _)| dot(*next)) })
-            })
+        self.writers.iter().map(|index| self.writers.get(index)).flat_map(move |writer| {
+            let changed = writer.changed().into_owned();
+            let dot = |block: u64| Dot { writer: writer.id(), seq: Seq(block.saturating_mul(SAVE_BLOCK)) };
+            let next: Vec<u64> = changed.iter().skip(1).map(|(block, _)| *block).collect();
+            let ends = next.into_iter().map(dot).chain([Dot { writer: writer.id(), seq: Seq(u64::MAX) }]);
+            let blocks = changed.into_iter().zip(ends).filter(move |((_, at), _)| u64::from(*at) > version);
+            blocks.map(move |((block, _), high)| (block, Range { low: dot(block), high }))
         })
     }
 }
@@ -194,12 +194,13 @@ struct Gathered<'a> {
 
 impl Gathered<'_> {
     /// Takes in what is known of a writer in the range. When the chunk is full, gives the lowest dot that it deals with.
-    fn gather(&mut self, range: Range, id: WriterId, index: u32, wanted: Option<&Intervals>) -> Option<Dot> {
+    fn gather(&mut self, range: Range, index: u32, wanted: Option<&Intervals>) -> Option<Dot> {
+        let writer = self.store.writers.get(index);
+        let id = writer.id();
         let (low, high) = range.span_of(id)?;
-        let writer = &self.store.writers[index as usize];
         let spans = match wanted {
-            Some(wanted) => writer.seen.intersect(wanted).clip(low, high),
-            None => writer.seen.clip(low, high),
+            Some(wanted) => writer.seen().intersect(wanted).clip(low, high),
+            None => writer.seen().clip(low, high),
         };
         if spans.is_empty() {
             return None;
@@ -216,9 +217,8 @@ impl Gathered<'_> {
                 return Some(Dot { writer: id, seq: Seq(high + 1) });
             }
             self.bytes += INTERVAL_BYTES;
-            let from = self.store.live_place(index, low);
-            let to = self.store.live_place(index, high + 1);
-            for slot in writer.live.range(from, to).rev() {
+            for live in writer.live_within(low, high).rev() {
+                let slot = live.slot();
                 let entry = self.store.table.get(slot);
                 let cost = self.cost(entry.cell, entry.payload.len());
                 let part = self.parts.last_mut().expect("pushed above");

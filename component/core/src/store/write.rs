@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::cell::Cell;
 use crate::chunk::{CHUNK_BYTES, INTERVAL_BYTES, PART_BYTES, entry_wire_bytes};
 use crate::dot::{Dot, Seq, WriterId};
-use crate::intervals::DotSet;
+use crate::intervals::{DotSet, Intervals};
 use crate::payload::Payload;
 use crate::store::{EntryRef, Store};
 
@@ -43,8 +43,8 @@ impl<'s> Write<'s> {
     /// Begins a write by this writer, whose earlier writes must all be in the store. Puts are refused once the store
     /// takes `limit_bytes` (as [`Store::bytes`] counts).
     pub fn begin(store: &'s mut Store, writer: WriterId, limit_bytes: usize) -> Self {
-        let own = store.writer_index.get(&writer).copied();
-        let next = own.map_or(0, |own| store.writers[own as usize].seen.max()) + 1;
+        let own = store.writers.find(writer);
+        let next = own.map_or(0, |own| store.writers.get(own).tail()) + 1;
         Self {
             store,
             writer,
@@ -138,14 +138,13 @@ impl<'s> Write<'s> {
             self.next_dot();
         }
         let own = self.own();
-        let low = self.store.writers[own as usize].seen.max() + 1;
-        self.store.writers[own as usize].seen.insert_span(low, self.next - 1);
-        self.store.touch(own, low);
+        let made = Intervals::span(self.first, self.next - 1);
+        self.store.writers.get_mut(own).see(&made, self.store.save_version);
         // Nothing is to be undone any more.
         self.done.clear();
         let context = std::mem::take(&mut self.context);
         for (writer, _) in context.iter() {
-            let index = if writer == self.writer { own } else { self.store.writer(writer) };
+            let index = if writer == self.writer { own } else { self.store.writers.find_or_insert(writer) };
             self.store.refresh(index);
         }
         context
@@ -160,7 +159,7 @@ impl<'s> Write<'s> {
 
     /// The writer's index in the store, which is made if it is new.
     fn own(&mut self) -> u32 {
-        *self.own.get_or_insert_with(|| self.store.writer(self.writer))
+        *self.own.get_or_insert_with(|| self.store.writers.find_or_insert(self.writer))
     }
 
     /// Adds a dot to what the chunk speaks of. Dots that follow each other are one interval and cost nothing more.
@@ -183,18 +182,19 @@ impl Drop for Write<'_> {
         for done in std::mem::take(&mut self.done).into_iter().rev() {
             match done {
                 Done::Put(dot) => {
-                    let writer = self.store.writer(dot.writer);
-                    let live = &self.store.writers[writer as usize].live;
-                    let slot = live.get(self.store.live_place(writer, dot.seq.0));
-                    self.store.unlink(slot.expect("a put entry is live until it is undone"));
+                    let writer = self.store.writers.find_or_insert(dot.writer);
+                    let put = self.store.writers.get(writer).live_within(dot.seq.0, dot.seq.0).next();
+                    self.store.unlink(put.expect("a put entry is live until it is undone").slot());
+                    self.store.refresh(writer);
                 }
                 Done::Dropped { dot, cell, payload } => {
-                    let writer = self.store.writer(dot.writer);
+                    let writer = self.store.writers.find_or_insert(dot.writer);
                     let index = self.store.cell(&cell);
                     self.store.link(writer, index, dot.seq.0, payload);
+                    self.store.refresh(writer);
                 }
             }
         }
-        self.store.forget_unused_writer(self.writer);
+        self.store.writers.forget_unused(self.writer);
     }
 }

@@ -54,7 +54,7 @@ impl Contents {
             });
         }
         let contents = Self {
-            context: store.context().map(|(writer, seen)| (writer, seen.clone())).collect(),
+            context: store.context().map(|(writer, seen)| (writer, seen.into_owned())).collect(),
             entries,
             reads,
             counts: [store.entry_count(), store.key_count(), store.writer_count(), store.bytes()],

@@ -2,7 +2,7 @@
 
 use dayfly_core::api::{TOKEN_MAX_WRITERS, Token};
 use dayfly_core::cell::{Cell, DataType};
-use dayfly_core::chunk::{Chunk, ChunkEntry, ChunkPart, SEQ_END};
+use dayfly_core::chunk::{Chunk, ChunkEntries, ChunkEntry, ChunkPart, SEQ_END};
 use dayfly_core::codec::CodecError;
 use dayfly_core::digest::Digest;
 use dayfly_core::dot::{Era, Seq, WriterId};
@@ -111,7 +111,7 @@ fn values_that_are_not_utf_8_are_refused() {
         parts: vec![ChunkPart {
             writer: WriterId(1),
             context: Intervals::span(1, 1),
-            entries: vec![ChunkEntry { seq: 1, cell: 0, payload: payload.into() }],
+            entries: vec![ChunkEntry { seq: 1, cell: 0, payload: payload.into() }].into(),
         }],
     };
     assert_eq!(Chunk::decode(&chunk(b"\"\xc3\xa9\"").encode()), Ok(chunk(b"\"\xc3\xa9\"")));
@@ -121,7 +121,10 @@ fn values_that_are_not_utf_8_are_refused() {
 /// A chunk of two writers and two cells, to be broken.
 fn sample() -> Chunk {
     let entry = |seq, cell| ChunkEntry { seq, cell, payload: b"1"[..].into() };
-    let part = |writer, entries| ChunkPart { writer: WriterId(writer), context: Intervals::span(1, 3), entries };
+    let part = |writer, entries: Vec<ChunkEntry>| {
+        let context = Intervals::span(1, 3);
+        ChunkPart { writer: WriterId(writer), context, entries: entries.into() }
+    };
     Chunk {
         cells: vec![Cell::of_key("k", DataType::OrSet), Cell::of_key("l", DataType::MvRegister)],
         parts: vec![part(1, vec![entry(1, 0), entry(2, 1)]), part(2, vec![entry(3, 0)])],
@@ -147,7 +150,8 @@ fn chunks_that_break_the_invariant_are_refused() {
         ("parts that descend", |chunk| chunk.parts.swap(0, 1)),
         ("a writer twice", |chunk| chunk.parts[1].writer = chunk.parts[0].writer),
         ("a part without dots", |chunk| {
-            chunk.parts[1] = ChunkPart { writer: WriterId(2), context: Intervals::default(), entries: Vec::new() }
+            chunk.parts[1] =
+                ChunkPart { writer: WriterId(2), context: Intervals::default(), entries: ChunkEntries::new() }
         }),
         ("an entry that the context does not name", |chunk| chunk.parts[1].context = Intervals::span(1, 2)),
         ("a sequence number at the end of all", |chunk| chunk.parts[1].context = Intervals::span(1, SEQ_END)),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use dayfly_core::cell::{Cell, DataType};
-use dayfly_core::chunk::{Chunk, ChunkEntry, ChunkPart};
+use dayfly_core::chunk::{Chunk, ChunkEntries, ChunkEntry, ChunkPart};
 use dayfly_core::dot::WriterId;
 use dayfly_core::intervals::Intervals;
 use dayfly_core::payload::Payload;
@@ -46,7 +46,7 @@ fn chunk_at(writer: WriterId, (low, high): (u64, u64), time: u64, chance_of: u64
     let lived_until = |seq: u64| Chance(seq ^ chance_of).draw() % 2_000;
     // A few entries live for a while; of most nothing is left.
     let entries = (low..=high).filter(|seq| lived_until(*seq) < 12 && time <= lived_until(*seq));
-    let entries: Vec<ChunkEntry> =
+    let entries: ChunkEntries =
         entries.map(|seq| ChunkEntry { seq, cell: 0, payload: Payload::from(seq.to_string().as_bytes()) }).collect();
     let cells = if entries.is_empty() { vec![] } else { vec![Cell::of_key("k", DataType::OrSet)] };
     Chunk { cells, parts: vec![ChunkPart { writer, context: Intervals::span(low, high), entries }] }

@@ -196,7 +196,7 @@ fn long() -> Chunk {
     let key = "k".repeat(251);
     Chunk {
         cells: vec![Cell::of_key(&key, DataType::OrSet), Cell::of_key("short", DataType::MvRegister)],
-        parts: vec![ChunkPart { writer: SECOND, context, entries }],
+        parts: vec![ChunkPart { writer: SECOND, context, entries: entries.into() }],
     }
 }
 
