@@ -31,10 +31,9 @@ impl Store {
 
     fn join_but(&mut self, chunk: &Chunk, mut removals: Option<&mut DotSet>) -> Joined {
         let mut joined = Joined::default();
-        let known: Vec<Option<u32>> = self.writers.find_all(chunk.parts.iter().map(|part| part.writer)).collect();
         let mut cells = KnownCells::of(chunk);
-        for (part, known) in chunk.parts.iter().zip(known) {
-            let index = known.unwrap_or_else(|| self.writers.find_or_insert(part.writer));
+        for part in &chunk.parts {
+            let index = self.writers.find_or_insert(part.writer);
             let before = self.writers.get(index).digest();
             match &mut removals {
                 None => {

@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 
+use hashbrown::HashTable;
 use smallvec::{SmallVec, smallvec};
 
 use super::SAVE_BLOCK;
 use super::live::Live;
 use crate::blocks::{self, Blocks, Position};
-use crate::digest::Digest;
+use crate::digest::{Digest, mix};
 use crate::dot::WriterId;
 use crate::intervals::Intervals;
 use crate::pages::Pages;
@@ -18,6 +19,13 @@ pub(super) struct Writers {
     writers: Pages<Writer>,
     /// Their indices, by id.
     order: Blocks<u32>,
+    /// Their indices, to be found at once: a search in the order goes through as much memory as its path is long.
+    found: HashTable<u32>,
+}
+
+/// Ids are random, all but their era.
+fn hash(id: WriterId) -> u64 {
+    mix(id.0 as u64)
 }
 
 impl Writers {
@@ -28,26 +36,26 @@ impl Writers {
 
     /// The index of a writer.
     pub fn find(&self, id: WriterId) -> Option<u32> {
-        self.search(id).ok().and_then(|place| self.order.get(place))
+        self.found.find(hash(id), |index| self.get(*index).id == id).copied()
     }
 
     /// The index of a writer, which is made if it is new.
     pub fn find_or_insert(&mut self, id: WriterId) -> u32 {
-        match self.search(id) {
-            Ok(place) => self.order.get(place).expect("it was found there"),
-            Err(place) => {
-                let index = self.writers.push(Writer::new(id));
-                self.order.insert_at(place, index);
-                index
-            }
-        }
+        self.find(id).unwrap_or_else(|| {
+            let place = self.search(id).expect_err("it was not found");
+            let index = self.writers.push(Writer::new(id));
+            self.order.insert_at(place, index);
+            self.found.insert_unique(hash(id), index, |index| hash(self.writers.get(*index).id));
+            index
+        })
     }
 
     /// Forgets the writer that was made last, if it is this one and nothing is known of it.
     pub fn forget_unused(&mut self, id: WriterId) {
         if self.writers.last().is_some_and(|last| last.id == id && last.is_unused()) {
-            let place = self.search(id).unwrap_or_else(|_| panic!("a writer is missing in the order"));
-            self.order.remove_at(place);
+            let place = self.search(id).expect("all are in the order");
+            let index = self.order.remove_at(place);
+            self.found.find_entry(hash(id), |other| *other == index).expect("all are found").remove();
             self.writers.pop();
         }
     }
@@ -74,33 +82,16 @@ impl Writers {
         self.order.range(from, to.unwrap_or_else(|place| place).max(from))
     }
 
-    /// The indices of writers whose ids ascend, as far as they are known. Each is looked for a few steps from the one before.
-    pub fn find_all<'a>(&'a self, ids: impl Iterator<Item = WriterId> + 'a) -> impl Iterator<Item = Option<u32>> + 'a {
-        /// So many steps cost about as much as a search.
-        const STEPS_MAX: usize = 8;
-        let mut ahead = self.iter().peekable();
-        let mut is_begun = false;
-        ids.map(move |id| {
-            let mut steps = 0;
-            while is_begun && steps < STEPS_MAX && ahead.next_if(|index| self.get(*index).id < id).is_some() {
-                steps += 1;
-            }
-            if !is_begun || steps == STEPS_MAX {
-                let from = self.search(id).unwrap_or_else(|place| place);
-                ahead = self.order.range(from, self.order.end()).peekable();
-                is_begun = true;
-            }
-            ahead.peek().copied().filter(|index| self.get(*index).id == id)
-        })
-    }
-
     fn search(&self, id: WriterId) -> Result<Position, Position> {
         self.order.search(|index| self.get(*index).id.cmp(&id))
     }
 
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
-        self.writers.heap_bytes() + self.order.heap_bytes() + self.writers.iter().map(Writer::heap_bytes).sum::<usize>()
+        self.writers.heap_bytes()
+            + self.order.heap_bytes()
+            + self.found.allocation_size()
+            + self.writers.iter().map(Writer::heap_bytes).sum::<usize>()
     }
 }
 
