@@ -219,10 +219,20 @@ impl Replica {
             let is_own = *name == self.name;
             (member.record(name), if is_own { own_complete } else { member.complete })
         };
-        let records: Vec<(Record, bool)> = self.members.current(turn.now).map(told).collect();
         // A record takes at most 191 bytes.
-        for records in records.chunks((self.config.frame_bytes / 191) as usize) {
-            frames.push(self.frame(Route::One(to.to_owned()), Body::Members(records.to_vec()), Some(60_000), turn));
+        let a_frame = (self.config.frame_bytes / 191) as usize;
+        let mut rest = self.members.current(turn.now).map(told);
+        // Each frame is encoded before the next one's records are made: there may be very many.
+        let bodies: Vec<Vec<u8>> = std::iter::from_fn(|| {
+            let records: Vec<(Record, bool)> = rest.by_ref().take(a_frame).collect();
+            (!records.is_empty()).then(|| self.encode(Body::Members(records), turn))
+        })
+        .collect();
+        drop(rest);
+        for body in bodies {
+            let frame = self.outbox.frame(Route::One(to.to_owned()), body, Some(60_000));
+            self.count_sent(&frame);
+            frames.push(frame);
         }
     }
 }

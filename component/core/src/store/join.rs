@@ -32,8 +32,10 @@ impl Store {
     fn join_but(&mut self, chunk: &Chunk, mut removals: Option<&mut DotSet>) -> Joined {
         let mut joined = Joined::default();
         let mut cells = KnownCells::of(chunk);
-        for part in &chunk.parts {
-            let index = self.writers.find_or_insert(part.writer);
+        // Looked for one after the other and before anything else, so that their ways to memory overlap.
+        let known: Vec<Option<u32>> = chunk.parts.iter().map(|part| self.writers.find(part.writer)).collect();
+        for (part, known) in chunk.parts.iter().zip(known) {
+            let index = known.unwrap_or_else(|| self.writers.find_or_insert(part.writer));
             let before = self.writers.get(index).digest();
             match &mut removals {
                 None => {
