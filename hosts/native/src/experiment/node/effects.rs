@@ -21,6 +21,7 @@ pub(super) enum Call {
     Settle,
     Invoke,
     Replay,
+    SetNeighbours,
 }
 
 impl Node {
@@ -75,7 +76,7 @@ impl Node {
         for frame in effects.frames {
             let elements = match self.habits.counts_elements {
                 true => counter
-                    .count(&frame.body, self.busy_until)
+                    .count(&frame.body)
                     .map_err(|detail| Lost { cause: Cause::NotStarted, detail })?,
                 false => 0,
             };
