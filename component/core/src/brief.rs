@@ -19,7 +19,7 @@ const HEAD_BITS: u32 = 24;
 
 /// The first bits of a writer's id: its era, and the first of its random bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Head(u64);
+pub struct Head(pub u64);
 
 impl Head {
     /// Of a writer.
@@ -54,10 +54,12 @@ pub enum Name {
 /// Invariant, which decoding checks: as [`Chunk`], but that writers ascend shows only once heads are resolved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Brief {
-    cells: Vec<Cell>,
-    parts: Vec<(Name, Intervals, Vec<ChunkEntry>)>,
+    /// The cells of the entries, as in [`Chunk`].
+    pub cells: Vec<Cell>,
+    /// What it says of each writer's dots, as in [`ChunkPart`].
+    pub parts: Vec<(Name, Intervals, Vec<ChunkEntry>)>,
     /// Over the full ids of all writers; 0, if all are named in full.
-    check: u32,
+    pub check: u32,
 }
 
 impl Brief {
@@ -155,11 +157,8 @@ impl Brief {
             return Err(CodecError::Broken("a chunk of nothing"));
         }
         let has_heads = named.iter().any(|name| matches!(name, Name::Head(_)));
-        let check = if has_heads {
-            u32::from_be_bytes(reader.take(4)?.try_into().expect("4 bytes were taken"))
-        } else {
-            0
-        };
+        let check =
+            if has_heads { u32::from_be_bytes(reader.take(4)?.try_into().expect("4 bytes were taken")) } else { 0 };
         let mut runs = ReadRuns { reader: &mut numbers, run: None, used: 0, cells: cells.len() };
         let mut parts = Vec::with_capacity(named.len());
         for name in named {

@@ -109,7 +109,9 @@ pub fn check(own: &str, neighbours: &[String], interval_ms: u32) -> Result<(), O
         return refuse(format!("neighbours must be at most {NEIGHBOURS_MAX}, not {}", neighbours.len()));
     }
     if let Some(name) = neighbours.iter().find(|name| !is_name(name)) {
-        return refuse(format!("neighbours must be names of 1 to 64 characters of a-z, 0-9, '-', '_', '.', not {name:?}"));
+        return refuse(format!(
+            "neighbours must be names of 1 to 64 characters of a-z, 0-9, '-', '_', '.', not {name:?}"
+        ));
     }
     if neighbours.iter().any(|name| name == own) {
         return refuse(format!("neighbours must not have the replica itself, {own:?}, among them"));
@@ -307,13 +309,21 @@ impl Overlay {
 
     /// Gathers news of a member.
     pub fn tell(&mut self, record: &Record, complete: bool, from: Option<&str>, now: Timestamp) {
-        let others = self.links.iter_mut().filter(|(name, link)| {
-            link.is_branch && Some(name.as_str()) != from && **name != record.name
-        });
+        let others = self
+            .links
+            .iter_mut()
+            .filter(|(name, link)| link.is_branch && Some(name.as_str()) != from && **name != record.name);
         for (_, link) in others {
             link.records.insert(record.name.clone(), (record.clone(), complete));
             self.sync_at = self.sync_at.or(Some(next_turn(now, self.interval_ms, self.phase_ms)));
         }
+    }
+
+    /// A neighbour along whose link writes go from now on is to hear of these members.
+    pub fn introduce(&mut self, to: &str, members: impl Iterator<Item = (Record, bool)>, now: Timestamp) {
+        let Some(link) = self.links.get_mut(to) else { return };
+        link.records.extend(members.map(|(record, complete)| (record.name.clone(), (record, complete))));
+        self.sync_at = self.sync_at.or(Some(next_turn(now, self.interval_ms, self.phase_ms)));
     }
 
     /// When to send what was gathered.

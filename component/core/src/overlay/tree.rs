@@ -103,9 +103,9 @@ impl Tree {
     }
 
     fn is_feasible(&self, claim: &Claim) -> bool {
-        self.told.get(&claim.root).is_none_or(|told| {
-            claim.beat > told.beat || (claim.beat == told.beat && claim.distance < told.distance)
-        })
+        self.told
+            .get(&claim.root)
+            .is_none_or(|told| claim.beat > told.beat || (claim.beat == told.beat && claim.distance < told.distance))
     }
 
     /// Whether it is the parent's claim as it was adopted.

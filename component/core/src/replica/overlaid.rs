@@ -81,7 +81,10 @@ impl Replica {
         let grafted = overlay.tend(now, is_there);
         let differing = overlay.differing(self.store.root(), |root| past.has(root), now);
         let is_turn = overlay.turn_at().is_some_and(|at| at <= now);
-        grafted.into_iter().for_each(|name| self.send_members(&name, frames, turn));
+        for name in grafted {
+            let told = members.current(now).filter(|member| member.record.name != name);
+            overlay.introduce(&name, told.map(|member| (member.record.clone(), member.complete)), now);
+        }
         differing.into_iter().for_each(|name| self.suspect_neighbour(&name, turn));
         if is_turn {
             self.send_along(frames, turn);
@@ -286,8 +289,10 @@ impl Replica {
 
     /// The same of removals that are done now.
     pub(super) fn gather_removals(&mut self, removals: &DotSet, from: &str, turn: &Turn<'_>) {
-        let parts = removals.iter().map(|(writer, context)| {
-            ChunkPart { writer, context: context.clone(), entries: Vec::new() }
+        let parts = removals.iter().map(|(writer, context)| ChunkPart {
+            writer,
+            context: context.clone(),
+            entries: Vec::new(),
         });
         let chunk = Chunk { cells: Vec::new(), parts: parts.collect() };
         self.gather(&chunk, Some(from), turn);

@@ -73,6 +73,9 @@ mod tests {
         let (mesh, tree) = (overlay(Topology::Mesh, 4), overlay(Topology::Tree, 4));
         assert_eq!((links(&mesh, 15), links(&tree, 15), links(&mesh, 50)), (30, 14, 100));
         assert_eq!(mesh.neighbours(0, 15), [1, 2, 13, 14]);
-        assert_eq!((tree.neighbours(0, 15), tree.neighbours(3, 15), tree.neighbours(14, 15)), (vec![1, 2], vec![1, 7, 8], vec![6]));
+        assert_eq!(
+            (tree.neighbours(0, 15), tree.neighbours(3, 15), tree.neighbours(14, 15)),
+            (vec![1, 2], vec![1, 7, 8], vec![6])
+        );
     }
 }
