@@ -158,12 +158,19 @@ impl Outbox {
         self.send(id, route, body, Vec::new(), None)
     }
 
-    /// An inbox is gone, so what was sent to it and not confirmed will not arrive. Gives the writes in it, oldest first.
-    pub fn take_back(&mut self, name: &str) -> Vec<Written> {
-        let is_lost = |unsettled: &Unsettled| matches!(&unsettled.route, Route::One(to) if to == name);
-        let lost: Vec<FrameId> =
-            self.unsettled.iter().filter(|(_, unsettled)| is_lost(unsettled)).map(|(id, _)| *id).collect();
-        lost.into_iter().filter_map(|id| self.release(id)).flat_map(|unsettled| unsettled.writes).collect()
+    /// An inbox is gone: what was sent to it and not confirmed is sent to another, as it was made, if own writes are in it.
+    pub fn redirect(&mut self, from: &str, to: &str, now: Timestamp) {
+        let is_meant = |unsettled: &Unsettled| matches!(&unsettled.route, Route::One(name) if name == from);
+        let meant: Vec<FrameId> =
+            self.unsettled.iter().filter(|(_, unsettled)| is_meant(unsettled)).map(|(id, _)| *id).collect();
+        for id in meant {
+            let Some(mut unsettled) = self.release(id) else { continue };
+            if !unsettled.writes.is_empty() {
+                unsettled.route = Route::One(to.to_owned());
+                unsettled.resend_at = Some(now);
+                self.hold(id, unsettled);
+            }
+        }
     }
 
     fn send(

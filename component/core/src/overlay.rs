@@ -307,6 +307,16 @@ impl Overlay {
         self.sync_at = self.sync_at.or(Some(next_turn(now, self.interval_ms, self.phase_ms)));
     }
 
+    /// Something came that was not gathered: by repair, whose pieces are not to be parted. A number that no frame has lets all
+    /// that writes go to compare, soon, and ask for it likewise.
+    pub fn skip(&mut self, now: Timestamp) {
+        let hurry_at = now.plus_ms(self.interval_ms / HURRY);
+        for link in self.links.values_mut().filter(|link| link.is_branch) {
+            link.skip();
+            link.say_at = link.say_at.min(hurry_at);
+        }
+    }
+
     /// Gathers news of a member.
     pub fn tell(&mut self, record: &Record, complete: bool, from: Option<&str>, now: Timestamp) {
         let others = self

@@ -407,7 +407,10 @@ impl Replica {
         }
         if self.has_gained && self.repair.is_idle() {
             self.has_gained = false;
-            if self.is_awake {
+            if let Some(overlay) = &mut self.overlay {
+                overlay.skip(turn.now);
+            }
+            if self.is_awake && self.overlay.is_none() {
                 // The root that it told last was one that nobody else had, so each of the others would have to ask what is
                 // behind it. Where there is a combiner nobody but that one hears whose root differs.
                 self.beat_at = Some(turn.now.plus_ms(CLOSING_BEAT_MS));

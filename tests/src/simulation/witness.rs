@@ -39,24 +39,8 @@ struct Mind {
     emitted: BTreeSet<FrameId>,
     /// What it gathers as combiner, and what it sent of it.
     shares: Shares,
-    /// To whom frames went that were meant for one other.
-    addressed: BTreeMap<FrameId, String>,
-    /// To whom own writes went along a link of an overlay.
-    along: BTreeMap<FrameId, String>,
     /// Calls since the last full comparison.
     unchecked: u32,
-}
-
-impl Mind {
-    /// An inbox is gone: own writes that were sent there alone are to be sent elsewhere.
-    fn take_back(&mut self, name: &str) {
-        let lost: Vec<FrameId> = self.along.iter().filter(|(_, to)| *to == name).map(|(id, _)| *id).collect();
-        for id in lost {
-            self.along.remove(&id);
-            let (_, writes) = self.carried.remove(&id).unwrap_or_default();
-            self.burst.extend(writes);
-        }
-    }
 }
 
 /// The witness of a run.
@@ -120,7 +104,6 @@ impl Witness {
     /// A call found that the node had slept for too long.
     pub fn started_anew(&mut self, node: usize) {
         let mind = &mut self.minds[node];
-        mind.along.clear();
         let carried = std::mem::take(&mut mind.carried).into_values().flat_map(|(_, writes)| writes);
         let mut unsettled: Vec<usize> = carried.collect();
         unsettled.append(&mut mind.burst);
@@ -206,10 +189,6 @@ impl Witness {
         let mind = &mut self.minds[node];
         for receipt in receipts {
             let awaited = mind.awaited.remove(&receipt.id);
-            let addressee = mind.addressed.remove(&receipt.id);
-            if let Some(name) = addressee.filter(|_| receipt.verdict == Verdict::Unroutable) {
-                mind.take_back(&name);
-            }
             if receipt.verdict == Verdict::Confirmed {
                 mind.carried.remove(&receipt.id);
                 self.told.extend(mind.shares.confirmed(receipt.id));
@@ -428,11 +407,6 @@ impl Witness {
         );
         ensure!(fits, "such a frame does not go there");
         let mind = &mut self.minds[scene.node];
-        if let Route::One(name) = &frame.route
-            && name != scene.name
-        {
-            mind.addressed.insert(frame.id, name.clone());
-        }
         ensure!(carries || !mind.awaited.contains_key(&frame.id), "an answer waits for it, and it carries no writes");
         ensure!(mind.emitted.insert(frame.id), "its id was given before");
         Ok(())
@@ -452,10 +426,7 @@ impl Witness {
         // What is sent again may have been dropped meanwhile.
         let again = mind.carried.iter().find(|(_, (body, _))| *body == frame.body).map(|(id, _)| *id);
         let (writes, rest): (Vec<usize>, Vec<usize>) = match again {
-            Some(id) => {
-                mind.along.remove(&id);
-                (mind.carried.remove(&id).expect("it was found").1, std::mem::take(&mut mind.burst))
-            }
+            Some(id) => (mind.carried.remove(&id).expect("it was found").1, std::mem::take(&mut mind.burst)),
             None => std::mem::take(&mut mind.burst)
                 .into_iter()
                 .partition(|write| self.history.writes[*write].dots().is_subset(&spoken)),
@@ -468,9 +439,6 @@ impl Witness {
         let has_own = !writes.is_empty();
         if has_own {
             mind.carried.insert(frame.id, (frame.body.clone(), writes));
-            if to != scene.name {
-                mind.along.insert(frame.id, to.clone());
-            }
         }
         Ok(has_own)
     }

@@ -132,10 +132,15 @@ impl Link {
         now.since_ms(self.heard_at) > silent_ms
     }
 
+    /// Leaves a number out.
+    pub(super) fn skip(&mut self) {
+        self.number += 1;
+    }
+
     pub(super) fn set_branch(&mut self, is_branch: bool) {
         if is_branch && !self.is_branch {
-            // A number that no frame has: what came before was not told along this link.
-            self.number += 1;
+            // What came before was not told along this link.
+            self.skip();
         }
         if !is_branch {
             self.gathered = DotSet::default();

@@ -120,12 +120,9 @@ impl Replica {
             }
             Body::Answer(answer) => {
                 self.observe_clocks(&answer.chunk, turn);
-                self.make_room(&answer.chunk, frames, turn);
-                self.gather_entries(&answer.chunk, &from, turn);
                 let mut removals = DotSet::default();
                 let joined = self.store.join_piece(&answer.chunk, &mut removals);
                 let removals = self.repair.hold_back(&answer, &from, incarnation, root, &removals);
-                self.gather_removals(&removals, &from, turn);
                 let changed = joined.changed() | self.store.remove(removals).changed();
                 self.past.note(self.store.root());
                 self.has_gained |= changed;

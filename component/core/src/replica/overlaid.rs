@@ -2,8 +2,7 @@
 
 use super::Replica;
 use crate::brief::Brief;
-use crate::chunk::{Chunk, ChunkPart};
-use crate::dot::{Dot, Seq};
+use crate::chunk::Chunk;
 use crate::effect::{Effects, Frame as Outgoing, Route};
 use crate::frame::{Body, Frame, Link};
 use crate::intervals::DotSet;
@@ -131,7 +130,8 @@ impl Replica {
         frames: &mut Vec<Outgoing>,
         turn: &Turn<'_>,
     ) -> bool {
-        let fill_bytes = self.config.frame_bytes as usize;
+        // More only if somebody wrote so much at once, which is not torn apart.
+        let fill_bytes = self.frame_max_bytes();
         let pieces = self.store.walk_down(Range::ALL, Some(dots), fill_bytes).map(|piece| piece.chunk);
         let pieces: Vec<Chunk> = pieces.filter(|chunk| !chunk.is_empty()).collect();
         let last = pieces.len().saturating_sub(1);
@@ -189,10 +189,8 @@ impl Replica {
         self.repair.lose_peer(name, turn.now);
         let Some(overlay) = &mut self.overlay else { return };
         overlay.lose(name);
-        for written in self.outbox.take_back(name) {
-            self.outbox.add(written);
-            overlay.expect(turn.now);
-        }
+        let to = overlay.branches().next().unwrap_or(&self.name).to_owned();
+        self.outbox.redirect(name, &to, turn.now);
     }
 
     // --- in ---
@@ -200,11 +198,19 @@ impl Replica {
     /// Takes in what came along a link.
     pub(super) fn take_link(&mut self, frame: Frame, frames: &mut Vec<Outgoing>, turn: &mut Turn<'_>) {
         let Frame { sender, complete, root, body: Body::Link(link), .. } = frame else { return };
-        if sender.name == self.name {
+        if sender.name == self.name && sender.incarnation == self.incarnation {
             self.counts.own += 1;
             return;
         }
         let from = sender.name.clone();
+        if from == self.name {
+            // What it told itself in a former life, since nobody else was there.
+            if let Some(chunk) = self.resolve(link.chunk) {
+                self.make_room(&chunk, frames, turn);
+                self.join(&chunk, None, turn);
+            }
+            return;
+        }
         if self.members.observe(sender.clone(), turn.now) {
             self.pass_on_record(&sender, complete, Some(&from), turn);
         }
@@ -270,32 +276,6 @@ impl Replica {
             let news = overlay::news(&self.store, chunk);
             overlay.gather(&news, overlay::weight(chunk), from, turn.now);
         }
-    }
-
-    /// The same of the entries of a piece of an answer, whose removals are held back.
-    pub(super) fn gather_entries(&mut self, chunk: &Chunk, from: &str, turn: &Turn<'_>) {
-        let Some(overlay) = &mut self.overlay else { return };
-        let mut dots = DotSet::default();
-        for part in &chunk.parts {
-            for entry in &part.entries {
-                let dot = Dot { writer: part.writer, seq: Seq(entry.seq) };
-                if !self.store.has_seen(dot) {
-                    dots.insert(dot);
-                }
-            }
-        }
-        overlay.gather(&dots, overlay::weight(chunk), Some(from), turn.now);
-    }
-
-    /// The same of removals that are done now.
-    pub(super) fn gather_removals(&mut self, removals: &DotSet, from: &str, turn: &Turn<'_>) {
-        let parts = removals.iter().map(|(writer, context)| ChunkPart {
-            writer,
-            context: context.clone(),
-            entries: Vec::new(),
-        });
-        let chunk = Chunk { cells: Vec::new(), parts: parts.collect() };
-        self.gather(&chunk, Some(from), turn);
     }
 
     /// Passes on news of a member.
