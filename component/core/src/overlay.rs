@@ -15,12 +15,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::brief::Head;
-use crate::chunk::{CHUNK_BYTES, Chunk, INTERVAL_BYTES, PART_BYTES, entry_wire_bytes};
+use crate::chunk::{CHUNK_BYTES, Chunk, ChunkPart, INTERVAL_BYTES, PART_BYTES, entry_wire_bytes};
 use crate::config::is_name;
 use crate::digest::Digest;
-use crate::dot::{Dot, Seq, WriterId};
+use crate::dot::WriterId;
 use crate::frame::{self, Claim};
-use crate::intervals::DotSet;
+use crate::intervals::{DotSet, Intervals};
 use crate::member::Record;
 use crate::store::Store;
 use crate::time::Timestamp;
@@ -74,18 +74,16 @@ impl OverlayError {
 }
 
 /// What is to be said to a neighbour.
-#[derive(Debug)]
 pub struct Parcel {
     /// To whom.
     pub to: String,
-    /// The writes that are new.
-    pub dots: DotSet,
+    /// The writes that are new, joined among themselves and with nothing else.
+    pub writes: Store,
     /// The members of whom there is news.
     pub records: Vec<(Record, bool)>,
 }
 
 /// The overlay of one replica.
-#[derive(Clone, Debug)]
 pub struct Overlay {
     interval_ms: u64,
     /// When within an interval it sends, so that not all do at once.
@@ -165,10 +163,11 @@ impl Overlay {
         self.set(&neighbours, self.interval_ms as u32, now);
     }
 
-    /// Nothing could be heard for so long.
-    pub fn stood_still(&mut self, pause_ms: u64, now: Timestamp) {
-        if pause_ms > 2 * self.interval_ms {
-            self.links.values_mut().for_each(|link| link.stood_still(pause_ms, now));
+    /// If it was to be called long ago, the replica stood still, and nothing could be heard meanwhile.
+    pub fn look_at_clock(&mut self, now: Timestamp) {
+        let late_ms = self.due().map_or(0, |due| now.since_ms(due));
+        if late_ms > 2 * self.interval_ms {
+            self.links.values_mut().for_each(|link| link.stood_still(late_ms, now));
         }
     }
 
@@ -285,17 +284,18 @@ impl Overlay {
 
     /// Whether, with so much more, some neighbour would have to be told more than fits a frame.
     pub fn is_full_for(&self, weight: usize, fill_bytes: usize) -> bool {
-        self.links.values().any(|link| !link.gathered.is_empty() && link.weight + weight > fill_bytes)
+        self.links.values().any(|link| link.weight > 0 && link.weight + weight > fill_bytes)
     }
 
     /// Gathers writes for all that writes go to but the one that they came from.
-    pub fn gather(&mut self, dots: &DotSet, weight: usize, from: Option<&str>, now: Timestamp) {
-        if dots.is_empty() {
+    pub fn gather(&mut self, chunk: &Chunk, from: Option<&str>, now: Timestamp) {
+        if chunk.is_empty() {
             return;
         }
+        let weight = weight(chunk);
         let others = self.links.iter_mut().filter(|(name, link)| link.is_branch && Some(name.as_str()) != from);
         for (_, link) in others {
-            link.gathered.extend(dots);
+            link.gathered.join(chunk);
             link.weight += weight;
             self.sync_at = self.sync_at.or(Some(next_turn(now, self.interval_ms, self.phase_ms)));
         }
@@ -403,31 +403,34 @@ fn is_elsewhere(one: &Claim, other: &Claim) -> bool {
     (&one.root, one.distance, one.is_child) != (&other.root, other.distance, other.is_child)
 }
 
-/// What a chunk would change in a state: dots that it has not seen, and those that live there and not in the chunk.
-pub fn news(store: &Store, chunk: &Chunk) -> DotSet {
-    let (mut news, mut seen) = (DotSet::default(), DotSet::default());
+/// What of a chunk is to be passed on by a replica whose state is about to join it: what is new to that. If it tells that
+/// something is gone, all of it, since what took the place of that may be known here, from a repair, and not elsewhere. It is
+/// passed on as it was told: the state may know that something in it is gone too, whose reason nobody has been told.
+pub fn news(store: &Store, chunk: &Chunk) -> Chunk {
+    let (mut news, mut known) = (DotSet::default(), DotSet::default());
     for part in &chunk.parts {
-        match store.seen(part.writer) {
-            Some(known) => {
-                news.extend_writer(part.writer, &part.context.subtract(known));
-                seen.extend_writer(part.writer, &part.context.intersect(known));
-            }
-            None => news.extend_writer(part.writer, &part.context),
-        }
+        let unseen = store.seen(part.writer).map_or_else(|| part.context.clone(), |seen| part.context.subtract(seen));
+        known.extend_writer(part.writer, &part.context.subtract(&unseen));
+        news.extend_writer(part.writer, &unseen);
     }
-    if seen.is_empty() {
-        return news;
+    if known.is_empty() {
+        return chunk.clone();
     }
-    for part in &store.extract(&seen).parts {
-        let at = chunk.parts.binary_search_by(|other| other.writer.cmp(&part.writer)).ok();
-        let incoming = at.map_or(&[][..], |at| &chunk.parts[at].entries);
-        for entry in &part.entries {
-            if incoming.binary_search_by(|other| other.seq.cmp(&entry.seq)).is_err() {
-                news.insert(Dot { writer: part.writer, seq: Seq(entry.seq) });
-            }
-        }
+    let is_live = |part: &ChunkPart, seq: u64| part.entries.binary_search_by(|entry| entry.seq.cmp(&seq)).is_ok();
+    let tells_of_removals = chunk.parts.iter().any(|part| {
+        let unseen = news.of(part.writer).into_iter().flat_map(Intervals::iter);
+        unseen.flat_map(|(low, high)| low..=high).any(|seq| !is_live(part, seq))
+    });
+    let removes = |part: &ChunkPart| {
+        let told = chunk.parts.binary_search_by(|other| other.writer.cmp(&part.writer)).map(|at| &chunk.parts[at]);
+        part.entries.iter().any(|entry| told.is_ok_and(|told| !is_live(told, entry.seq)))
+    };
+    if tells_of_removals || store.extract(&known).parts.iter().any(removes) {
+        return chunk.clone();
     }
-    news
+    let mut told = Store::new();
+    told.join(chunk);
+    told.extract(&news)
 }
 
 /// An upper bound of what a chunk takes in a frame, however its writers are named.

@@ -339,7 +339,7 @@ impl Replica {
                 self.repair.stood_still(turn.now);
             }
             if let Some(overlay) = &mut self.overlay {
-                overlay.stood_still(pause_ms, turn.now);
+                overlay.look_at_clock(turn.now);
             }
             return false;
         }

@@ -8,6 +8,7 @@ use super::cluster::{Cluster, Event};
 use super::history::Write;
 use super::model::View;
 use super::node::{NodeId, Phase};
+use super::summary::summary;
 use super::witness::chunk_of;
 
 impl Cluster<'_> {
@@ -137,9 +138,9 @@ impl Cluster<'_> {
         ensure!(
             // By a clock that went back since, other things may be due.
             effects.frames.is_empty() || due.is_some_and(|due| due <= now) || self.plan.jumps,
-            "node {} was ticked at {now:?}, before {due:?}, and sent {} frames",
+            "node {} was ticked at {now:?}, before {due:?}, and sent {:?}",
             id.0,
-            effects.frames.len()
+            effects.frames.iter().map(|frame| summary(&frame.body, &self.plan.config.cluster)).collect::<Vec<_>>()
         );
         Ok(())
     }

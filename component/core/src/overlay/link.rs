@@ -6,12 +6,11 @@ use super::Parcel;
 use crate::digest::Digest;
 use crate::dot::WriterId;
 use crate::frame::{self, Claim};
-use crate::intervals::DotSet;
 use crate::member::Record;
+use crate::store::Store;
 use crate::time::Timestamp;
 
 /// A link to one neighbour.
-#[derive(Clone, Debug)]
 pub(super) struct Link {
     // Of the neighbour:
     /// In which life it was last heard.
@@ -31,7 +30,9 @@ pub(super) struct Link {
     pub(super) told: Option<Claim>,
     pub(super) say_at: Timestamp,
     pub(super) is_branch: bool,
-    pub(super) gathered: DotSet,
+    /// What it is to be told, joined among itself and with nothing else: each chunk brings a removal together with what takes
+    /// the place of the removed, and so does their join.
+    pub(super) gathered: Store,
     /// An upper bound for `gathered`, in bytes.
     pub(super) weight: usize,
     pub(super) records: BTreeMap<String, (Record, bool)>,
@@ -54,7 +55,7 @@ impl Link {
             told: None,
             say_at: now,
             is_branch: false,
-            gathered: DotSet::default(),
+            gathered: Store::new(),
             weight: 0,
             records: BTreeMap::new(),
             knows: BTreeSet::new(),
@@ -143,7 +144,9 @@ impl Link {
             self.skip();
         }
         if !is_branch {
-            self.gathered = DotSet::default();
+            if self.weight > 0 {
+                self.gathered = Store::new();
+            }
             self.weight = 0;
             self.records.clear();
         }
@@ -185,14 +188,14 @@ impl Link {
     }
 
     pub(super) fn has_nothing(&self) -> bool {
-        self.gathered.is_empty() && self.records.is_empty()
+        self.weight == 0 && self.records.is_empty()
     }
 
     pub(super) fn take(&mut self, name: &str) -> Parcel {
         self.weight = 0;
-        let dots = std::mem::take(&mut self.gathered);
+        let writes = std::mem::take(&mut self.gathered);
         let records = std::mem::take(&mut self.records).into_values().collect();
-        Parcel { to: name.to_owned(), dots, records }
+        Parcel { to: name.to_owned(), writes, records }
     }
 
     pub(super) fn next_number(&mut self, has_writes: bool) -> u64 {

@@ -1,14 +1,13 @@
 //! The replica in an overlay: what it tells its neighbours, and what it takes from them.
 
 use super::Replica;
-use crate::brief::Brief;
+use crate::brief::{Brief, Head};
 use crate::chunk::Chunk;
 use crate::effect::{Effects, Frame as Outgoing, Route};
 use crate::frame::{Body, Frame, Link};
-use crate::intervals::DotSet;
 use crate::member::{Presence, Record};
 use crate::overlay::{self, Overlay, OverlayError, Parcel, RECORDS_MAX};
-use crate::store::Range;
+use crate::store::{Range, Store};
 use crate::time::{Timestamp, Turn};
 
 /// What says where a replica is in the tree is worth nothing after so long: it is said again.
@@ -99,25 +98,24 @@ impl Replica {
     /// Sends what is new along the branches of the tree: own writes, and what came from others.
     pub(super) fn send_along(&mut self, frames: &mut Vec<Outgoing>, turn: &Turn<'_>) {
         let Some(overlay) = &mut self.overlay else { return };
-        let burst = self.outbox.burst_dots();
-        if let Some(dots) = &burst {
-            overlay.gather(dots, self.outbox.burst_bytes(), None, turn.now);
+        let burst = self.outbox.burst_dots().map(|dots| self.store.extract(&dots));
+        if let Some(chunk) = &burst {
+            overlay.gather(chunk, None, turn.now);
         }
         let parcels = overlay.take();
         let mut is_carried = burst.is_none();
-        for Parcel { to, dots, records } in parcels {
-            if !dots.is_empty() {
-                is_carried |= self.send_writes(&to, &dots, !is_carried, frames, turn);
-            }
+        for Parcel { to, writes, records } in parcels {
+            is_carried |= self.send_writes(&to, &writes, !is_carried, frames, turn);
             for records in records.chunks(RECORDS_MAX) {
                 frames.push(self.frame(Route::One(to.clone()), Body::Members(records.to_vec()), Some(60_000), turn));
             }
         }
-        if let Some(dots) = burst.filter(|_| !is_carried) {
+        if let Some(chunk) = burst.filter(|_| !is_carried) {
             // Nobody is there to be told. The broker keeps it for the replica itself, as it would keep a frame to everyone; who
             // comes later asks.
-            let to = self.name.clone();
-            self.send_writes(&to, &dots, true, frames, turn);
+            let (to, mut writes) = (self.name.clone(), Store::new());
+            writes.join(&chunk);
+            self.send_writes(&to, &writes, true, frames, turn);
         }
     }
 
@@ -125,14 +123,13 @@ impl Replica {
     fn send_writes(
         &mut self,
         to: &str,
-        dots: &DotSet,
+        writes: &Store,
         carries: bool,
         frames: &mut Vec<Outgoing>,
         turn: &Turn<'_>,
     ) -> bool {
-        // More only if somebody wrote so much at once, which is not torn apart.
-        let fill_bytes = self.frame_max_bytes();
-        let pieces = self.store.walk_down(Range::ALL, Some(dots), fill_bytes).map(|piece| piece.chunk);
+        // More than one only if somebody wrote so much at once that a frame has no room for anything else.
+        let pieces = writes.walk_down(Range::ALL, None, self.frame_max_bytes()).map(|piece| piece.chunk);
         let pieces: Vec<Chunk> = pieces.filter(|chunk| !chunk.is_empty()).collect();
         let last = pieces.len().saturating_sub(1);
         let mut is_carried = false;
@@ -243,7 +240,10 @@ impl Replica {
         let Self { overlay, store, .. } = self;
         match overlay {
             Some(overlay) => chunk.resolve(|head| overlay.find(head, store)),
-            None => chunk.resolve(|_| None),
+            None => chunk.resolve(|head| {
+                let mut meant = store.context().map(|(writer, _)| writer).filter(|writer| Head::of(*writer) == head);
+                meant.next().filter(|_| meant.next().is_none())
+            }),
         }
     }
 
@@ -273,8 +273,7 @@ impl Replica {
     /// Gathers what a chunk would change here, for all but the neighbour that it came from.
     pub(super) fn gather(&mut self, chunk: &Chunk, from: Option<&str>, turn: &Turn<'_>) {
         if let Some(overlay) = &mut self.overlay {
-            let news = overlay::news(&self.store, chunk);
-            overlay.gather(&news, overlay::weight(chunk), from, turn.now);
+            overlay.gather(&overlay::news(&self.store, chunk), from, turn.now);
         }
     }
 
