@@ -263,9 +263,9 @@ impl Overlay {
         differing
     }
 
-    /// Whether all whose writes come here along a link had nothing, when they were last heard, that is not here.
+    /// Whether all neighbours had nothing, when they were last heard, that is not here.
     pub fn agrees(&self) -> bool {
-        self.links.values().all(|link| !link.is_branch || link.differs_since.is_none())
+        self.links.values().all(|link| link.claim.is_none() || link.differs_since.is_none())
     }
 
     /// When [`Self::tend`], [`Self::differing`] or [`Self::take`] has something to do.
@@ -311,8 +311,10 @@ impl Overlay {
     /// that writes go to compare, soon, and ask for it likewise.
     pub fn skip(&mut self, now: Timestamp) {
         let hurry_at = now.plus_ms(self.interval_ms / HURRY);
-        for link in self.links.values_mut().filter(|link| link.is_branch) {
-            link.skip();
+        for link in self.links.values_mut() {
+            if link.is_branch {
+                link.skip();
+            }
             link.say_at = link.say_at.min(hurry_at);
         }
     }
