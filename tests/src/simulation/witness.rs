@@ -39,6 +39,10 @@ struct Mind {
     emitted: BTreeSet<FrameId>,
     /// What it gathers as combiner, and what it sent of it.
     shares: Shares,
+    /// To whom frames went that were meant for one replica.
+    addressed: BTreeMap<FrameId, String>,
+    /// The names of those whose inbox was found to be gone: what is sent again to them goes to others.
+    gone: BTreeSet<String>,
     /// Calls since the last full comparison.
     unchecked: u32,
 }
@@ -189,6 +193,9 @@ impl Witness {
         let mind = &mut self.minds[node];
         for receipt in receipts {
             let awaited = mind.awaited.remove(&receipt.id);
+            if receipt.verdict == Verdict::Unroutable {
+                mind.gone.extend(mind.addressed.get(&receipt.id).cloned());
+            }
             if receipt.verdict == Verdict::Confirmed {
                 mind.carried.remove(&receipt.id);
                 self.told.extend(mind.shares.confirmed(receipt.id));
@@ -407,6 +414,9 @@ impl Witness {
         );
         ensure!(fits, "such a frame does not go there");
         let mind = &mut self.minds[scene.node];
+        if let Route::One(name) = &frame.route {
+            mind.addressed.insert(frame.id, name.clone());
+        }
         ensure!(carries || !mind.awaited.contains_key(&frame.id), "an answer waits for it, and it carries no writes");
         ensure!(mind.emitted.insert(frame.id), "its id was given before");
         Ok(())
@@ -423,8 +433,12 @@ impl Witness {
         let spoken = spoken(&chunk);
         let unknown = spoken.iter().find(|dot| !mind.view.has_seen(**dot));
         ensure!(unknown.is_none(), "it tells of {unknown:?}, which its sender has not seen");
-        // What is sent again may have been dropped meanwhile.
-        let again = mind.carried.iter().find(|(_, (body, _))| *body == frame.body).map(|(id, _)| *id);
+        // The same may go to several; what is sent again goes to the same one, unless that is gone.
+        let is_again = |id: &FrameId, body: &Vec<u8>| {
+            let before = mind.addressed.get(id);
+            *body == frame.body && before.is_some_and(|before| before == to || mind.gone.contains(before))
+        };
+        let again = mind.carried.iter().find(|(id, (body, _))| is_again(id, body)).map(|(id, _)| *id);
         let (writes, rest): (Vec<usize>, Vec<usize>) = match again {
             Some(id) => (mind.carried.remove(&id).expect("it was found").1, std::mem::take(&mut mind.burst)),
             None => std::mem::take(&mut mind.burst)
