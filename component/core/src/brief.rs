@@ -428,3 +428,79 @@ impl ReadRuns<'_, '_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dot::Era;
+    use crate::store::{Range, Store, Write};
+
+    const ERA: Era = Era(60_000);
+
+    fn writer(random: u128) -> WriterId {
+        WriterId(u128::from(ERA.0) << 96 | random)
+    }
+
+    /// Elements of a set, some of each writer's, and the last of each replaces the first.
+    fn chunk(writers: &[WriterId]) -> Chunk {
+        let mut store = Store::new();
+        for writer in writers {
+            let mut write = Write::begin(&mut store, *writer, usize::MAX);
+            for element in [b"1", b"2", b"1"] {
+                write.replace(&Cell::of_key("set", DataType::OrSet), element).expect("there is room");
+            }
+            write.commit();
+        }
+        store.walk_down(Range::ALL, None, usize::MAX).next().expect("there is a piece").chunk
+    }
+
+    fn sent(brief: &Brief) -> Brief {
+        let mut out = Writer::new();
+        brief.write(ERA, &mut out);
+        let bytes = out.into_bytes();
+        let read = Brief::read(ERA, &mut Reader::new(&bytes)).expect("it was written");
+        assert_eq!(read, *brief);
+        read
+    }
+
+    #[test]
+    fn who_knows_the_writers_understands_their_heads() {
+        let known = [writer(1 << 80), writer(2 << 80)];
+        let chunk = chunk(&known);
+        let full = Brief::of(chunk.clone(), |_| false);
+        let brief = Brief::of(chunk.clone(), |_| true);
+        let find = |head| known.into_iter().find(|writer| Head::of(*writer) == head);
+        assert_eq!(sent(&brief).resolve(find), Some(chunk.clone()));
+        assert_eq!(
+            sent(&full).resolve(|_| None),
+            Some(chunk.clone()),
+            "nobody need know a writer that is named in full"
+        );
+        assert_eq!(sent(&brief).resolve(|_| None), None);
+        let length = |brief: &Brief| {
+            let mut out = Writer::new();
+            brief.write(ERA, &mut out);
+            out.len()
+        };
+        assert!(length(&brief) + 2 * 9 - 4 == length(&full), "a head is nine bytes shorter, and a check takes four");
+        assert!(length(&full) < chunk.encode().len());
+    }
+
+    #[test]
+    fn a_head_that_is_understood_otherwise_than_meant_spoils_the_chunk() {
+        let meant = writer(1 << 80);
+        let other = writer((1 << 80) + 7);
+        assert_eq!(Head::of(meant), Head::of(other));
+        let brief = Brief::of(chunk(&[meant]), |_| true);
+        assert_eq!(sent(&brief).resolve(|_| Some(other)), None);
+        assert!(sent(&brief).resolve(|_| Some(meant)).is_some());
+    }
+
+    #[test]
+    fn writers_of_other_eras_are_named_too() {
+        let old = WriterId(7);
+        let new = WriterId(u128::from(ERA.0 + 1) << 96 | 9);
+        let chunk = chunk(&[old, new]);
+        assert_eq!(sent(&Brief::of(chunk.clone(), |_| false)).resolve(|_| None), Some(chunk));
+    }
+}

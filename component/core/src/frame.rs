@@ -59,7 +59,8 @@ pub enum Body {
     Combined(Vec<(Record, bool)>, Chunk),
     /// Sent to the combiner: write a snapshot into the log.
     SnapshotDue,
-    /// Sent to a neighbour of the overlay.
+    /// Sent to a neighbour of the overlay. Components that are earlier than overlays drop it as broken; nobody sends it to one that
+    /// has no overlay.
     Link(Link),
 }
 

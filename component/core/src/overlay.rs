@@ -449,3 +449,60 @@ pub fn weight(chunk: &Chunk) -> usize {
     }
     weight
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cell::{Cell, DataType};
+    use crate::store::Write;
+
+    fn put(store: &mut Store, writer: u128, element: &[u8]) -> Chunk {
+        let mut write = Write::begin(store, WriterId(writer), usize::MAX);
+        write.replace(&Cell::of_key("k", DataType::OrSet), element).expect("there is room");
+        let dots = write.commit();
+        store.extract(&dots)
+    }
+
+    fn join(mut of: Store, with: &Chunk) -> Store {
+        of.join(with);
+        of
+    }
+
+    #[test]
+    fn only_what_is_new_is_passed_on() {
+        let mut source = Store::new();
+        let (first, second) = (put(&mut source, 1, b"a"), put(&mut source, 2, b"b"));
+        let both = source.extract(&source.describe(crate::store::Range::ALL).seen);
+        let knows_one = join(Store::new(), &first);
+        assert_eq!(news(&knows_one, &both), second);
+        assert_eq!(news(&Store::new(), &both), both);
+        assert!(news(&join(knows_one, &second), &both).is_empty());
+    }
+
+    #[test]
+    fn a_removal_is_passed_on_with_what_took_the_place_though_that_is_known() {
+        let mut source = Store::new();
+        let before = put(&mut source, 1, b"a");
+        let after = put(&mut source, 2, b"a");
+        assert_eq!((after.parts.len(), after.entry_count()), (2, 1), "it speaks of the entry that it replaces");
+        // A repair has brought what took the place, and holds the removal back.
+        let mut state = join(Store::new(), &before);
+        let mut removals = DotSet::default();
+        state.join_piece(&after, &mut removals);
+        assert!(!removals.is_empty());
+        assert_eq!(news(&state, &after), after);
+    }
+
+    #[test]
+    fn the_end_of_an_interval_is_within_it() {
+        for now in [0, 1, 99, 100, 12_345_678] {
+            for phase_ms in [0, 1, 42, 99] {
+                let next = next_turn(Timestamp(now), 100, phase_ms);
+                assert!(
+                    (1..=100).contains(&next.since_ms(Timestamp(now))) && next.0 % 100 == phase_ms,
+                    "{now} {next:?}"
+                );
+            }
+        }
+    }
+}
