@@ -237,7 +237,7 @@ fn write_context(out: &mut Writer, context: &Intervals, entries: &[ChunkEntry]) 
     let mut runs: Vec<u64> = vec![0];
     let mut push = |count: u64, is_live: bool| {
         // Even places are of dead dots.
-        if count > 0 && (runs.len() % 2 == 0) != is_live {
+        if count > 0 && runs.len().is_multiple_of(2) != is_live {
             runs.push(0);
         }
         *runs.last_mut().expect("it begins with one") += count;

@@ -98,7 +98,7 @@ impl Scenario {
             within("overlays: title, in characters,", overlay.title.chars().count() as f64, 1.0..=120.0)?;
             within("overlays: interval_ms", overlay.interval_ms.into(), 10.0..=60_000.0)?;
             within("overlays: degree", overlay.degree.into(), 2.0..=64.0)?;
-            if overlay.degree % 2 == 1 {
+            if !overlay.degree.is_multiple_of(2) {
                 return Err(format!("overlays: degree is {}; it must be even", overlay.degree));
             }
             let references = overlay.published_from.iter();
