@@ -7,14 +7,14 @@
 //! named for why.
 
 mod bindings {
-    wit_bindgen::generate!({ path: "../wit", world: "replica" });
+    wit_bindgen::generate!({ path: "../wit", world: "overlaid-replica" });
 }
 mod conversion;
 
 use std::cell::RefCell;
 
 use bindings::exports::dayfly::replica::types::Effects;
-use bindings::exports::dayfly::replica::{api, checkpoint, inbox, lifecycle, outbox};
+use bindings::exports::dayfly::replica::{api, checkpoint, inbox, lifecycle, outbox, overlay};
 use dayfly_core::effect::Receipt;
 use dayfly_core::replica::Replica;
 use dayfly_core::time::{Timestamp, Turn};
@@ -101,6 +101,19 @@ impl checkpoint::Guest for Component {
 
     fn replay(bodies: Vec<Vec<u8>>, end: bool) -> Effects {
         with_replica(|replica, turn| replica.replay(&bodies, end, turn)).into()
+    }
+}
+
+impl overlay::Guest for Component {
+    fn set_neighbours(neighbours: Vec<String>, interval_ms: u32) -> Result<Effects, String> {
+        match with_replica(|replica, turn| replica.set_neighbours(&neighbours, interval_ms, turn)) {
+            Ok(effects) => Ok(effects.into()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn elements(body: Vec<u8>) -> Option<u64> {
+        with_replica(|replica, _| replica.elements(&body))
     }
 }
 

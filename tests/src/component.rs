@@ -194,6 +194,22 @@ impl Life for TwinLife {
         Ok(loaded)
     }
 
+    fn set_neighbours(
+        &mut self,
+        now: Timestamp,
+        neighbours: &[String],
+        interval_ms: u32,
+    ) -> Result<Result<Effects, String>> {
+        self.clock.set_ms(now.0);
+        let set = match self.instance.set_neighbours(neighbours, interval_ms) {
+            Ok(effects) => Ok(to_effects(effects)),
+            Err(CallError::Refused(refusal)) => Err(refusal),
+            Err(CallError::Lost(lost)) => bail!("set-neighbours: {lost}"),
+        };
+        same("set-neighbours", &set, &self.twin.set_neighbours(now, neighbours, interval_ms)?)?;
+        Ok(set)
+    }
+
     fn replay(&mut self, now: Timestamp, bodies: &[Vec<u8>], end: bool) -> Result<Effects> {
         let borrowed: Vec<&[u8]> = bodies.iter().map(Vec::as_slice).collect();
         let on_core = |twin: &mut dyn Life| twin.replay(now, bodies, end);

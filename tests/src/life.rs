@@ -37,6 +37,14 @@ pub trait Life {
     /// `checkpoint.replay`.
     fn replay(&mut self, now: Timestamp, bodies: &[Vec<u8>], end: bool) -> Result<Effects>;
 
+    /// `overlay.set-neighbours`; the inner error is the refusal.
+    fn set_neighbours(
+        &mut self,
+        now: Timestamp,
+        neighbours: &[String],
+        interval_ms: u32,
+    ) -> Result<Result<Effects, String>>;
+
     /// The replica's state, where there is a way to look into it.
     fn store(&self) -> Option<&Store> {
         None
@@ -129,5 +137,15 @@ impl Life for CoreLife {
 
     fn replay(&mut self, now: Timestamp, bodies: &[Vec<u8>], end: bool) -> Result<Effects> {
         Ok(self.call(now, |replica, turn| replica.replay(bodies, end, turn)))
+    }
+
+    fn set_neighbours(
+        &mut self,
+        now: Timestamp,
+        neighbours: &[String],
+        interval_ms: u32,
+    ) -> Result<Result<Effects, String>> {
+        let set = self.call(now, |replica, turn| replica.set_neighbours(neighbours, interval_ms, turn));
+        Ok(set.map_err(|refusal| refusal.to_string()))
     }
 }

@@ -43,6 +43,9 @@ pub fn outline(body: &[u8], cluster: &str) -> String {
             write!(line, "combined, {} members, {} parts", records.len(), chunk.parts.len())
         }
         Body::SnapshotDue => write!(line, "snapshot due"),
+        Body::Link(link) => {
+            write!(line, "link {}, {:?}, {} parts", link.number, link.claim, link.chunk.parts.len())
+        }
     };
     format!("{} bytes, complete {}, {line}", body.len(), frame.complete)
 }

@@ -228,7 +228,8 @@ impl<'a> Dots<'a> {
     }
 }
 
-fn write_cell(out: &mut Writer, cell: &Cell) {
+/// Appends a cell.
+pub fn write_cell(out: &mut Writer, cell: &Cell) {
     out.byte(cell.key_type as u8);
     out.text(&cell.name);
     if cell.key_type == DataType::Map {
@@ -242,29 +243,31 @@ fn read_cells(column: &[u8]) -> Result<Vec<Cell>, CodecError> {
     let mut reader = Reader::new(column);
     let mut cells = Vec::new();
     while !reader.is_empty() {
-        let key_type = read_type(&mut reader)?;
-        let name: Rc<str> = reader.text()?.into();
-        let (mut path, mut leaf) = (Vec::new(), key_type);
-        if key_type == DataType::Map {
-            let fields = reader.small()? as usize;
-            if fields > PATH_MAX_FIELDS {
-                return Err(CodecError::Broken("a path is too long"));
-            }
-            for _ in 0..fields {
-                path.push(reader.text()?.into());
-            }
-            leaf = read_type(&mut reader)?;
-        }
-        let cell = Cell { name, key_type, path, leaf };
-        if !cell.is_valid() {
-            return Err(CodecError::Broken("a cell"));
-        }
-        cells.push(cell);
+        cells.push(read_cell(&mut reader)?);
     }
     if cells.iter().collect::<BTreeSet<_>>().len() != cells.len() {
         return Err(CodecError::Broken("a cell stands twice"));
     }
     Ok(cells)
+}
+
+/// Reads a cell.
+pub fn read_cell(reader: &mut Reader<'_>) -> Result<Cell, CodecError> {
+    let key_type = read_type(reader)?;
+    let name: Rc<str> = reader.text()?.into();
+    let (mut path, mut leaf) = (Vec::new(), key_type);
+    if key_type == DataType::Map {
+        let fields = reader.small()? as usize;
+        if fields > PATH_MAX_FIELDS {
+            return Err(CodecError::Broken("a path is too long"));
+        }
+        for _ in 0..fields {
+            path.push(reader.text()?.into());
+        }
+        leaf = read_type(reader)?;
+    }
+    let cell = Cell { name, key_type, path, leaf };
+    if cell.is_valid() { Ok(cell) } else { Err(CodecError::Broken("a cell")) }
 }
 
 fn read_type(reader: &mut Reader<'_>) -> Result<DataType, CodecError> {

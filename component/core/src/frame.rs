@@ -3,8 +3,10 @@
 //! A frame begins with a byte of version, the cluster's name and the era, and says who sent it, with its lease, its root
 //! and whether it has the whole database. So every frame gossips membership and lets the receiver compare states.
 
+use crate::brief::Brief;
 use crate::chunk::{Chunk, read_dot_set, write_dots};
 use crate::codec::{CodecError, Reader, Writer};
+use crate::config::is_name;
 use crate::digest::Digest;
 use crate::dot::{Dot, Era, Seq, WriterId};
 use crate::intervals::DotSet;
@@ -57,6 +59,46 @@ pub enum Body {
     Combined(Vec<(Record, bool)>, Chunk),
     /// Sent to the combiner: write a snapshot into the log.
     SnapshotDue,
+    /// Sent to a neighbour of the overlay. Components that are earlier than overlays drop it as broken; nobody sends it to one that
+    /// has no overlay.
+    Link(Link),
+}
+
+impl Body {
+    /// How many live entries it brings.
+    pub fn entry_count(&self) -> usize {
+        match self {
+            Self::Delta(chunk) | Self::Share(chunk) | Self::Combined(_, chunk) => chunk.entry_count(),
+            Self::Answer(answer) => answer.chunk.entry_count(),
+            Self::Link(link) => link.chunk.entry_count(),
+            Self::Beat | Self::Wake | Self::Ask(_) | Self::Members(_) | Self::SnapshotDue => 0,
+        }
+    }
+}
+
+/// What goes along a link of the overlay (see [`crate::overlay`]).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Link {
+    /// How many frames with writes this sender has sent along this link, this one included. A number that was left out is a
+    /// frame that was lost, or a time in which the sender sent none.
+    pub number: u64,
+    /// Where the sender is in the spanning tree, if that is news.
+    pub claim: Option<Claim>,
+    /// Writes; possibly none.
+    pub chunk: Brief,
+}
+
+/// Where a replica is in the spanning tree of an overlay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The root of its tree.
+    pub root: String,
+    /// The latest beat of the root that it has heard of: a number that grows while the root lives.
+    pub beat: u64,
+    /// How many links it is from the root.
+    pub distance: u32,
+    /// Whether the receiver is its parent.
+    pub is_child: bool,
 }
 
 /// A request for repair. The answering side keeps nothing of it.
@@ -174,6 +216,10 @@ impl Frame {
                 out.raw(&chunk.encode());
             }
             Body::SnapshotDue => out.byte(8),
+            Body::Link(link) => {
+                out.byte(9);
+                link.write(self.era, &mut out);
+            }
         }
         out.into_bytes()
     }
@@ -216,10 +262,44 @@ impl Frame {
                 Body::Combined(records, Chunk::decode(reader.take(reader.len())?)?)
             }
             8 => Body::SnapshotDue,
+            9 => Body::Link(Link::read(era, &mut reader)?),
             _ => return Err(CodecError::Broken("the kind of a frame").into()),
         };
         reader.end()?;
         Ok(Self { era, sender, complete, root, log, body })
+    }
+}
+
+impl Link {
+    fn write(&self, era: Era, out: &mut Writer) {
+        out.number(self.number);
+        out.flag(self.claim.is_some());
+        if let Some(claim) = &self.claim {
+            out.text(&claim.root);
+            out.number(claim.beat);
+            out.number(claim.distance.into());
+            out.flag(claim.is_child);
+        }
+        if !self.chunk.is_empty() {
+            self.chunk.write(era, out);
+        }
+    }
+
+    fn read(era: Era, reader: &mut Reader<'_>) -> Result<Self, CodecError> {
+        let number = reader.number()?;
+        let claim = match reader.flag()? {
+            true => {
+                let root = reader.text()?;
+                if !is_name(root) {
+                    return Err(CodecError::Broken("a root's name"));
+                }
+                let (root, beat) = (root.to_owned(), reader.number()?);
+                Some(Claim { root, beat, distance: reader.small()?, is_child: reader.flag()? })
+            }
+            false => None,
+        };
+        let chunk = if reader.is_empty() { Brief::default() } else { Brief::read(era, reader)? };
+        Ok(Self { number, claim, chunk })
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod blocks;
+pub mod brief;
 pub mod cell;
 pub mod chunk;
 pub mod clock;
@@ -18,6 +19,7 @@ pub mod http;
 pub mod intervals;
 pub mod member;
 pub mod outbox;
+pub mod overlay;
 pub mod pages;
 pub mod past;
 pub mod payload;

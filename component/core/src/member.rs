@@ -244,14 +244,15 @@ impl Members {
         place
     }
 
-    /// Joins a record that another member told, with what that one knew of its state.
-    pub fn observe_told(&mut self, record: Record, complete: bool, now: Timestamp) {
+    /// Joins a record that another member told, with what that one knew of its state; whether it was news.
+    pub fn observe_told(&mut self, record: Record, complete: bool, now: Timestamp) -> bool {
         let name = record.name.clone();
-        self.observe(record, now);
+        let is_news = self.observe(record, now);
         // What it told itself counts more.
         if let Some(member) = self.table.get_mut(&name).filter(|member| member.root().is_none()) {
             member.complete = complete;
         }
+        is_news
     }
 
     /// Takes note of a frame of a member: whether it has the whole database, and its root, if that is worth comparing.

@@ -76,13 +76,17 @@ impl Outbox {
     /// A frame that carries no writes: if it is lost, the protocol asks again.
     pub fn frame(&mut self, route: Route, body: Vec<u8>, ttl_ms: Option<u32>) -> Frame {
         let id = self.next_id();
-        if let Route::One(name) = &route {
+        self.address(id, &route);
+        Frame { id, route, body, ttl_ms }
+    }
+
+    fn address(&mut self, id: FrameId, route: &Route) {
+        if let Route::One(name) = route {
             if self.addressed.len() >= ADDRESSED_MAX {
                 self.addressed.pop_first();
             }
             self.addressed.insert(id, name.clone());
         }
-        Frame { id, route, body, ttl_ms }
     }
 
     /// Whether writes must be refused because the broker does not keep up.
@@ -119,6 +123,11 @@ impl Outbox {
         })
     }
 
+    /// An upper bound for the burst in bytes; 0 without one.
+    pub fn burst_bytes(&self) -> usize {
+        self.burst.as_ref().map_or(0, |burst| burst.wire_bytes)
+    }
+
     /// The dots of the burst.
     pub fn burst_dots(&self) -> Option<DotSet> {
         let burst = self.burst.as_ref()?;
@@ -143,6 +152,27 @@ impl Outbox {
         self.send(id, Route::Everyone, body, Vec::new(), Some(first_message))
     }
 
+    /// Sends writes of others along a link: it is sent again if it fails.
+    pub fn pass_on(&mut self, route: Route, body: Vec<u8>) -> Frame {
+        let id = self.next_id();
+        self.send(id, route, body, Vec::new(), None)
+    }
+
+    /// An inbox is gone: what was sent to it and not confirmed is sent to another, as it was made, if own writes are in it.
+    pub fn redirect(&mut self, from: &str, to: &str, now: Timestamp) {
+        let is_meant = |unsettled: &Unsettled| matches!(&unsettled.route, Route::One(name) if name == from);
+        let meant: Vec<FrameId> =
+            self.unsettled.iter().filter(|(_, unsettled)| is_meant(unsettled)).map(|(id, _)| *id).collect();
+        for id in meant {
+            let Some(mut unsettled) = self.release(id) else { continue };
+            if !unsettled.writes.is_empty() {
+                unsettled.route = Route::One(to.to_owned());
+                unsettled.resend_at = Some(now);
+                self.hold(id, unsettled);
+            }
+        }
+    }
+
     fn send(
         &mut self,
         id: FrameId,
@@ -151,6 +181,7 @@ impl Outbox {
         writes: Vec<Written>,
         first_message: Option<u64>,
     ) -> Frame {
+        self.address(id, &route);
         let frame = Frame { id, route: route.clone(), body: body.clone(), ttl_ms: None };
         self.hold(id, Unsettled { route, body, first_message, writes, resend_at: None, wait_ms: RESEND_MIN_MS });
         frame
@@ -207,6 +238,7 @@ impl Outbox {
                 unsettled.resend_at = None;
                 unsettled.wait_ms = (unsettled.wait_ms * 2).min(RESEND_MAX_MS);
                 let (id, route, body) = (self.next_id(), unsettled.route.clone(), unsettled.body.clone());
+                self.address(id, &route);
                 self.hold(id, unsettled);
                 Frame { id, route, body, ttl_ms: None }
             })

@@ -2,6 +2,7 @@
 
 mod incoming;
 mod outgoing;
+mod overlaid;
 mod requests;
 
 use crate::api::{self, Answer};
@@ -16,6 +17,7 @@ use crate::frame::Body;
 use crate::http::{Request, Response};
 use crate::member::{LEASE_MAX_MS, Members};
 use crate::outbox::{Outbox, Written};
+use crate::overlay::Overlay;
 use crate::past::Past;
 use crate::repair::{Bounds, Repair};
 use crate::snapshot::Log;
@@ -45,6 +47,8 @@ pub struct Replica {
     repair: Repair,
     gathering: Gathering,
     log: Log,
+    /// The neighbours that it speaks to in place of everyone; none: it speaks to everyone.
+    overlay: Option<Overlay>,
     /// How many messages were received since the start.
     messages: u64,
     /// Until when this replica has said that it is awake.
@@ -124,6 +128,7 @@ impl Replica {
             repair: Self::new_repair(&config),
             gathering: Gathering::default(),
             log: Log::new(config.log_bytes),
+            overlay: None,
             messages: 0,
             awake_until: turn.now,
             is_awake: false,
@@ -185,7 +190,8 @@ impl Replica {
         if is_new_period {
             self.repair.wake(turn, &self.store);
             // By then the inbox is drained, and the root worth comparing. The combiner tells its own in any case.
-            self.beat_at = (!self.is_combining(turn.now)).then(|| turn.now.plus_ms(WAKE_BEAT_MS));
+            let is_told_later = !self.is_combining(turn.now) && self.overlay.is_none();
+            self.beat_at = is_told_later.then(|| turn.now.plus_ms(WAKE_BEAT_MS));
         }
         self.work(&mut frames, turn);
         Effects { started_anew, ..self.effects(frames, turn) }
@@ -204,7 +210,7 @@ impl Replica {
         let started_anew = self.begin(turn);
         let mut frames = Vec::new();
         self.send_gathered(&mut frames, turn);
-        self.flush(&mut frames, turn);
+        self.flush_all(&mut frames, turn);
         if self.beat_at.take().is_some() {
             self.announce(Body::Beat, &mut frames, turn);
         }
@@ -218,7 +224,7 @@ impl Replica {
         let started_anew = self.begin(turn);
         let mut frames = Vec::new();
         self.send_gathered(&mut frames, turn);
-        self.flush(&mut frames, turn);
+        self.flush_all(&mut frames, turn);
         self.log.abandon();
         self.is_awake = false;
         self.has_left = true;
@@ -247,8 +253,7 @@ impl Replica {
         let started_anew = self.begin(turn);
         for receipt in receipts {
             if let Some(gone) = self.outbox.settle(*receipt, turn.now) {
-                self.members.forget(&gone);
-                self.repair.lose_peer(&gone, turn.now);
+                self.lose(&gone, turn);
             }
             if self.log.settle(*receipt, turn.now) {
                 // To tell that there is a new snapshot.
@@ -293,7 +298,7 @@ impl Replica {
     pub fn load(&mut self, chunk: &[u8], turn: &mut Turn<'_>) -> Result<Effects, CodecError> {
         let started_anew = self.begin(turn);
         let chunk = Chunk::decode(chunk)?;
-        self.join(&chunk, turn);
+        self.join(&chunk, None, turn);
         Ok(Effects { started_anew, ..self.effects(Vec::new(), turn) })
     }
 
@@ -306,10 +311,12 @@ impl Replica {
             match frame.body {
                 // No share is sent to the log, but a host may have stored one beside its checkpoint.
                 Body::Delta(chunk) | Body::Combined(_, chunk) | Body::Share(chunk) => {
-                    self.join(&chunk, turn);
+                    self.join(&chunk, None, turn);
                 }
                 // Leases of then, and what is not sent to the log.
                 Body::Beat | Body::Wake | Body::Ask(_) | Body::Answer(_) | Body::Members(_) | Body::SnapshotDue => {}
+                // No link ends in the log.
+                Body::Link(_) => {}
             }
         }
         let mut frames = Vec::new();
@@ -331,6 +338,9 @@ impl Replica {
             if pause_ms > STILL_MS {
                 self.repair.stood_still(turn.now);
             }
+            if let Some(overlay) = &mut self.overlay {
+                overlay.look_at_clock(turn.now);
+            }
             return false;
         }
         self.incarnation = turn.now.0.max(self.incarnation + 1);
@@ -346,6 +356,9 @@ impl Replica {
         // Messages of the combiner that were not acknowledged are with its successor.
         self.gathering = Gathering::default();
         self.log.abandon();
+        if let Some(overlay) = &mut self.overlay {
+            overlay.start_anew(&self.name, turn.now);
+        }
         self.beat_at = None;
         self.has_told_complete = false;
         if self.is_awake {
@@ -360,12 +373,12 @@ impl Replica {
         if self.gathering.due().is_some_and(|due| due <= turn.now) {
             self.send_gathered(frames, turn);
         }
-        if self.outbox.burst_due(self.config.burst_ms, turn.now).is_some_and(|due| due <= turn.now) {
+        if self.burst_due(turn.now).is_some_and(|due| due <= turn.now) {
             self.flush(frames, turn);
         }
         let again = self.outbox.resend(turn.now);
         again.iter().for_each(|frame| self.count_sent(frame));
-        if !again.is_empty() {
+        if !again.is_empty() && self.overlay.is_none() {
             // They tell a root of long ago.
             self.beat_at = Some(turn.now.plus_ms(CLOSING_BEAT_MS));
         }
@@ -394,7 +407,10 @@ impl Replica {
         }
         if self.has_gained && self.repair.is_idle() {
             self.has_gained = false;
-            if self.is_awake {
+            if let Some(overlay) = &mut self.overlay {
+                overlay.skip(turn.now);
+            }
+            if self.is_awake && self.overlay.is_none() {
                 // The root that it told last was one that nobody else had, so each of the others would have to ask what is
                 // behind it. Where there is a combiner nobody but that one hears whose root differs.
                 self.beat_at = Some(turn.now.plus_ms(CLOSING_BEAT_MS));
@@ -408,6 +424,9 @@ impl Replica {
             self.beat_at = None;
             self.announce(Body::Beat, frames, turn);
         }
+        if self.is_awake {
+            self.tend_overlay(frames, turn);
+        }
         if self.is_awake && self.repair.is_complete() {
             if self.log.asks(turn) {
                 frames.push(self.frame(Route::Combiner, Body::SnapshotDue, None, turn));
@@ -418,11 +437,12 @@ impl Replica {
 
     fn effects(&self, frames: Vec<Outgoing>, turn: &Turn<'_>) -> Effects {
         let repair = self.repair.due().filter(|_| self.is_awake);
-        let burst = self.outbox.burst_due(self.config.burst_ms, turn.now);
+        let burst = self.burst_due(turn.now);
+        let overlay = self.overlay.as_ref().filter(|_| self.is_awake).and_then(Overlay::due);
         let log = self.log.due().filter(|_| self.is_awake && self.repair.is_complete());
         // Often enough that a replica that is awake never mistakes idleness for a freeze.
         let alive = self.is_awake.then(|| turn.now.plus_ms(self.config.retention_ms / 4));
-        let others = [self.gathering.due(), self.outbox.resend_due(), self.beat_at, log, alive];
+        let others = [self.gathering.due(), self.outbox.resend_due(), self.beat_at, log, overlay, alive];
         let next_tick = [repair, burst].into_iter().chain(others).flatten().min();
         let open = [self.gathering.first_message(), self.outbox.first_message(), self.log.first_message()];
         let done_with = open.into_iter().flatten().min().map_or(self.messages, |first| first - 1);
@@ -437,7 +457,8 @@ impl Replica {
                 && self.beat_at.is_none()
                 && self.gathering.due().is_none()
                 && self.log.first_message().is_none()
-                && self.to_redo.is_empty(),
+                && self.to_redo.is_empty()
+                && self.overlay.as_ref().is_none_or(|overlay| overlay.is_idle() && overlay.agrees()),
             started_anew: false,
             replay: self.is_awake && (self.repair.wants_replay() || self.log.wants_replay()),
             done_with,

@@ -176,12 +176,14 @@ fn kind(bytes: &[u8]) -> (usize, usize) {
         Body::Share(_) => (6, 0),
         Body::Combined(..) => (7, 0),
         Body::SnapshotDue => (8, 0),
+        Body::Link(_) => (9, 0),
     }
 }
 
-/// What the same writes and members would be in a large cluster.
+/// What the same writes and members would be in a large cluster, and along links of an overlay.
 fn combining_frames(frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
-    use dayfly_core::frame::Body;
+    use dayfly_core::brief::Brief;
+    use dayfly_core::frame::{Body, Link};
     let decoded: Vec<Frame> = frames.iter().map(|frame| Frame::decode(frame, CLUSTER).expect("a real frame")).collect();
     let members = decoded.iter().find_map(|frame| match &frame.body {
         Body::Members(members) => Some(members.clone()),
@@ -191,7 +193,14 @@ fn combining_frames(frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let mut combining = Vec::new();
     for frame in decoded {
         let Body::Delta(chunk) = &frame.body else { continue };
-        for body in [Body::Share(chunk.clone()), Body::Combined(members.clone(), chunk.clone()), Body::SnapshotDue] {
+        let (mut nth, number) = (0, 1);
+        let brief = Brief::of(chunk.clone(), |_| {
+            nth += 1;
+            nth % 2 == 0
+        });
+        let link = Body::Link(Link { number, claim: None, chunk: brief });
+        let combined = Body::Combined(members.clone(), chunk.clone());
+        for body in [Body::Share(chunk.clone()), combined, Body::SnapshotDue, link] {
             combining.push(Frame { body, ..frame.clone() }.encode(CLUSTER));
         }
     }
@@ -203,7 +212,7 @@ fn real_frames_take_little_memory() {
     let mut frames = frames();
     frames.extend(combining_frames(&frames));
     let kinds: std::collections::BTreeSet<_> = frames.iter().map(|frame| kind(frame)).collect();
-    assert_eq!(kinds.len(), 11, "{kinds:?}");
+    assert_eq!(kinds.len(), 12, "{kinds:?}");
     frames.iter().for_each(|frame| check(frame));
 }
 

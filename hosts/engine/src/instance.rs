@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use wasmtime::component::TypedFunc;
+use wasmtime::component::{self, Func, TypedFunc};
 use wasmtime::{Engine, ResourceLimiter, Store, StoreContextMut, UpdateDeadline};
 
 use crate::contract::{self, Config, Effects, Part, Receipt, Request, Response, Saved, Started};
@@ -158,8 +158,31 @@ type Bodies<'a> = (&'a [&'a [u8]],);
 /// After a call returned [`Lost`], every further call does, and nothing happens.
 pub struct Instance {
     store: Store<Guest>,
+    instance: component::Instance,
     replica: contract::Replica,
+    overlay: Option<Overlay>,
     lost: Option<Lost>,
+}
+
+/// The parameters of `overlay.set-neighbours`.
+type Neighbours<'a> = (&'a [String], u32);
+
+/// The functions of the interface `overlay`, which earlier components lack: so it is not among those that the binding asks for.
+#[derive(Clone, Copy)]
+struct Overlay {
+    set_neighbours: Func,
+    elements: Func,
+}
+
+impl Overlay {
+    fn find(store: &mut Store<Guest>, instance: &component::Instance) -> Option<Self> {
+        let interface = instance.get_export_index(&mut *store, None, "dayfly:replica/overlay@0.1.0")?;
+        let mut function = |name: &str| {
+            let index = instance.get_export_index(&mut *store, Some(&interface), name)?;
+            instance.get_func(&mut *store, index)
+        };
+        Some(Self { set_neighbours: function("set-neighbours")?, elements: function("elements")? })
+    }
 }
 
 impl fmt::Debug for Instance {
@@ -188,8 +211,12 @@ impl Instance {
         store.limiter(|guest| guest);
         store.epoch_deadline_callback(Guest::on_deadline);
         begin_call(&mut store);
-        match pre.instantiate(&mut store) {
-            Ok(replica) => Ok(Self { store, replica, lost: None }),
+        let made = pre.instance_pre().instantiate(&mut store).and_then(|instance| {
+            let replica = contract::Replica::new(&mut store, &instance)?;
+            Ok((instance, replica))
+        });
+        match made {
+            Ok((instance, replica)) => Ok(Self { store, instance, replica, overlay: None, lost: None }),
             Err(error) => {
                 let mut lost = diagnose(&store, &error);
                 if lost.cause == Cause::Trapped {
@@ -267,6 +294,39 @@ impl Instance {
             let replay = unsafe { TypedFunc::<(&[&[u8]], bool), (Effects,)>::new_unchecked(replay) };
             replay.call(store, (bodies, end)).map(|(effects,)| effects)
         })
+    }
+
+    /// `overlay.set-neighbours`. Refused are neighbours and an interval that are out of bounds, and all of them by a component
+    /// that is earlier than overlays.
+    pub fn set_neighbours(&mut self, neighbours: &[String], interval_ms: u32) -> Result<Effects, CallError> {
+        let Some(overlay) = self.overlay() else {
+            let reason = "this component is earlier than overlays: it has no neighbours; use a later one";
+            return Err(CallError::Refused(reason.to_owned()));
+        };
+        self.call(|store, _| {
+            let set = overlay.set_neighbours.typed::<Neighbours<'_>, (Result<Effects, String>,)>(&*store)?;
+            set.call(store, (neighbours, interval_ms)).map(|(answer,)| answer)
+        })?
+        .map_err(CallError::Refused)
+    }
+
+    /// `overlay.elements`: how many live entries a frame brings; none, if it is no frame of the replica's cluster, or the
+    /// component is earlier than overlays.
+    pub fn elements(&mut self, body: &[u8]) -> Result<Option<u64>, Lost> {
+        let Some(overlay) = self.overlay() else { return Ok(None) };
+        self.call(|store, _| {
+            let elements = overlay.elements.typed::<(&[u8],), (Option<u64>,)>(&*store)?;
+            elements.call(store, (body,)).map(|(elements,)| elements)
+        })
+    }
+
+    /// The functions of `overlay`, if the component has them with the signatures of `wit/overlay.wit`. Looked up when they are
+    /// wanted, since most instances never are in an overlay.
+    fn overlay(&mut self) -> Option<Overlay> {
+        if self.overlay.is_none() && self.lost.is_none() {
+            self.overlay = Overlay::find(&mut self.store, &self.instance);
+        }
+        self.overlay
     }
 
     /// How large its memory has grown, in bytes: whole pages of 64 KiB, of which the system holds those that were

@@ -36,6 +36,17 @@ fn lost<T: std::fmt::Debug>(instance: &mut Instance, outcome: Result<T, Lost>, c
 }
 
 #[test]
+fn a_component_without_overlays_refuses_neighbours_and_goes_on() {
+    // It exports what the first components did.
+    let mut instance = hostile();
+    let neighbours = ["b".to_owned()];
+    let refused = instance.set_neighbours(&neighbours, 1_000).expect_err("it has no such function");
+    assert!(matches!(&refused, CallError::Refused(reason) if reason.contains("earlier than overlays")), "{refused}");
+    assert_eq!(instance.elements(b"frame"), Ok(None));
+    assert!(instance.receive(&[b"frame"]).is_ok());
+}
+
+#[test]
 fn a_guest_that_loops_is_stopped() {
     let mut instance = hostile();
     let began = Instant::now();

@@ -50,6 +50,7 @@ impl Cluster<'_> {
             wants_replay: false,
             replaying: None,
             saved: 0,
+            neighbours: Vec::new(),
         });
         if let Some(witness) = &mut self.witness {
             witness.enter();
@@ -121,6 +122,16 @@ impl Cluster<'_> {
         node.period += 1;
         self.stop_combining(id);
         self.absorb(id, &effects)
+    }
+
+    /// Tells a node its neighbours in the overlay; it must not refuse them.
+    pub fn set_neighbours(&mut self, id: NodeId, names: &[String], interval_ms: u32) -> Result<()> {
+        self.tell(|| format!("{} gets the neighbours {names:?}", self.node(id).name));
+        let set = self.call(id, "set-neighbours", |life, now| life.set_neighbours(now, names, interval_ms))?;
+        let effects = set.map_err(|refusal| anyhow::anyhow!("neighbours were refused: {refusal}"))?;
+        self.nodes[id.0].neighbours = names.to_vec();
+        self.watch_anew(id, &effects);
+        self.absorb_watched(id, &effects)
     }
 
     /// Hands frames to a node.

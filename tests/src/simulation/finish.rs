@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
 use dayfly_core::cell::DataType;
-use dayfly_core::frame::Frame;
+use dayfly_core::frame::{Body, Frame};
 
 use super::client::{get_request, read_request};
 use super::cluster::Cluster;
 use super::model::View;
 use super::node::{NodeId, Phase};
-use super::witness::chunk_of;
+use super::witness::{chunk_of, understood};
 
 /// Within this time after faults have stopped, all replicas are complete, agree and are quiet, in milliseconds.
 pub const CALM_MS: u64 = 60_000;
@@ -46,6 +46,8 @@ pub struct Verdict {
     pub falls: u64,
     /// Frames of combiners that carried something.
     pub combined: u64,
+    /// Frames along links of overlays that carried something.
+    pub along: u64,
     /// Pieces of snapshots.
     pub snapshots: u64,
     /// Requests with `dayfly-after` that were answered, that were refused, and that were answered before all that the
@@ -81,7 +83,7 @@ impl Cluster<'_> {
         if self.living().is_empty() {
             self.give_birth(false)?;
         }
-        Ok(())
+        self.link_all()
     }
 
     /// Lets what is late arrive, and wakes everybody once more, so that all have heard each other's root since.
@@ -103,6 +105,10 @@ impl Cluster<'_> {
                 let Ok(frame) = Frame::decode(&body, &self.plan.config.cluster) else { continue };
                 if let Some(chunk) = chunk_of(&frame.body) {
                     heritage.join(&witness.model, chunk);
+                } else if let Body::Link(link) = &frame.body
+                    && let Some(chunk) = understood(link, witness.view(id.0))
+                {
+                    heritage.join(&witness.model, &chunk);
                 }
             }
         }
@@ -122,7 +128,9 @@ impl Cluster<'_> {
 
     fn is_calm(&mut self) -> Result<bool> {
         let living = self.living();
-        if !self.is_still() || !living.iter().all(|id| self.node(*id).quiet && self.node(*id).serve_anyone) {
+        // In an overlay some sign of life is always under way.
+        let is_still = self.plan.overlay_ms.is_some() || self.is_still();
+        if !is_still || !living.iter().all(|id| self.node(*id).quiet && self.node(*id).serve_anyone) {
             return Ok(false);
         }
         let mut roots = Vec::new();
@@ -191,6 +199,7 @@ impl Cluster<'_> {
         ensure!(fallen.is_none(), "all were killed, and the log did not bring back {fallen:?}");
         verdict.falls = self.falls;
         verdict.combined = witness.combined;
+        verdict.along = witness.along;
         verdict.snapshots = witness.snapshots;
         verdict.dots = witness.model.len();
         verdict.writes = history.writes.len();

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail, ensure};
+use dayfly_core::brief::Head;
 use dayfly_core::cell::{Cell, DataType};
 use dayfly_core::chunk::Chunk;
 use dayfly_core::dot::{Dot, Seq, WriterId};
@@ -129,6 +130,12 @@ impl View {
     /// The greatest sequence number of a writer that was seen; 0 if none was.
     pub fn tail(&self, writer: WriterId) -> u64 {
         self.seen.get(&writer).and_then(BTreeSet::last).copied().unwrap_or(0)
+    }
+
+    /// The one writer of whose dots some were seen and whose id begins so.
+    pub fn writer_with(&self, head: Head) -> Option<WriterId> {
+        let mut found = self.seen.keys().copied().filter(|writer| Head::of(*writer) == head);
+        found.next().filter(|_| found.next().is_none())
     }
 
     /// All dots that were seen.

@@ -71,6 +71,8 @@ pub struct Node {
     pub replaying: Option<Range<usize>>,
     /// The version of the last checkpoint.
     pub saved: u64,
+    /// The neighbours that it was told, by name.
+    pub neighbours: Vec<String>,
 }
 
 impl Node {

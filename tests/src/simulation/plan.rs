@@ -58,6 +58,8 @@ pub struct Plan {
     pub batch: u64,
     /// The configuration of all.
     pub config: Config,
+    /// How often replicas speak to their neighbours in an overlay; none: they speak to everyone.
+    pub overlay_ms: Option<u32>,
 }
 
 impl Plan {
@@ -97,6 +99,7 @@ impl Plan {
             lease_ms: pick(&[1_000, 5_000, 60_000]),
             batch: pick(&[1, 4, 300]),
             config,
+            overlay_ms: None,
         };
         // Drawn last, so that these do not change what a seed is like otherwise.
         if pick(&[0, 0, 1]) == 1 {
@@ -108,6 +111,9 @@ impl Plan {
             plan.falls = plan.kills && pick(&[0, 1]) == 1;
             plan.fills_log = pick(&[0, 1]) == 1;
         }
+        let overlay_ms = pick(&[0, 0, 0, 20, 100, 300]) as u32;
+        // A log has nothing of what goes along links.
+        plan.overlay_ms = (overlay_ms > 0 && plan.config.log_bytes == 0).then_some(overlay_ms);
         plan
     }
 
@@ -138,6 +144,7 @@ impl Plan {
             lease_ms: 3_600_000,
             batch: 300,
             config: Config::usual("simulated"),
+            overlay_ms: None,
         }
     }
 

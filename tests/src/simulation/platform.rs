@@ -8,6 +8,7 @@ use super::cluster::{Cluster, Event};
 use super::history::Write;
 use super::model::View;
 use super::node::{NodeId, Phase};
+use super::summary::summary;
 use super::witness::chunk_of;
 
 impl Cluster<'_> {
@@ -17,6 +18,7 @@ impl Cluster<'_> {
         for nth in 0..self.plan.founders {
             self.give_birth(nth == 0)?;
         }
+        self.link_all()?;
         self.schedule(self.plan.platform_ms, Event::Platform);
         self.schedule(self.plan.request_ms, Event::Client);
         Ok(())
@@ -59,6 +61,25 @@ impl Cluster<'_> {
                 _ => versions.len() - 1,
             };
             self.load(id, &versions[at])?;
+        }
+        Ok(())
+    }
+
+    /// Tells those that are awake who their neighbours are: a ring of all that live, each linked to the two next to it on
+    /// either side. Whoever is frozen is told when it is thawed, so that for a while not all links have two ends.
+    pub fn link_all(&mut self) -> Result<()> {
+        let Some(interval_ms) = self.plan.overlay_ms else { return Ok(()) };
+        let ring: Vec<NodeId> = self.living().into_iter().filter(|id| !self.node(*id).leaves).collect();
+        let count = ring.len();
+        for (at, id) in ring.iter().enumerate() {
+            let near = [1, 2, count.saturating_sub(1), count.saturating_sub(2)].map(|step| ring[(at + step) % count]);
+            let mut names: Vec<String> =
+                near.iter().filter(|other| *other != id).map(|other| self.node(*other).name.clone()).collect();
+            names.sort_unstable();
+            names.dedup();
+            if self.node(*id).phase == Phase::Awake && self.node(*id).neighbours != names {
+                self.set_neighbours(*id, &names, interval_ms)?;
+            }
         }
         Ok(())
     }
@@ -107,7 +128,7 @@ impl Cluster<'_> {
             (11, Some(id), _) => drop(self.wake(id, self.plan.lease_ms)?),
             _ => {}
         }
-        Ok(())
+        self.link_all()
     }
 
     /// Ticks a node at a time that it did not ask for; what is not due must not happen.
@@ -117,9 +138,9 @@ impl Cluster<'_> {
         ensure!(
             // By a clock that went back since, other things may be due.
             effects.frames.is_empty() || due.is_some_and(|due| due <= now) || self.plan.jumps,
-            "node {} was ticked at {now:?}, before {due:?}, and sent {} frames",
+            "node {} was ticked at {now:?}, before {due:?}, and sent {:?}",
             id.0,
-            effects.frames.len()
+            effects.frames.iter().map(|frame| summary(&frame.body, &self.plan.config.cluster)).collect::<Vec<_>>()
         );
         Ok(())
     }
@@ -205,6 +226,7 @@ impl Cluster<'_> {
             self.schedule(after_ms, Event::PeriodEnd(id, period));
             self.tick(id)?;
         }
+        self.link_all()?;
         self.report_late(id)
     }
 

@@ -34,6 +34,15 @@ pub fn summary(body: &[u8], cluster: &str) -> String {
         Body::Share(share) => format!("share ({})", chunk(share)),
         Body::Combined(members, joined) => format!("combined ({}, {} members)", chunk(joined), members.len()),
         Body::SnapshotDue => "snapshot due".to_owned(),
+        Body::Link(link) => {
+            let parts = link.chunk.parts.iter().map(|(name, context, entries)| {
+                let live: Vec<u64> = entries.iter().map(|entry| entry.seq).collect();
+                let seen: Vec<(u64, u64)> = context.iter().collect();
+                format!("{name:?} {seen:?} live {live:?}")
+            });
+            let parts: Vec<String> = parts.collect();
+            format!("link {} {:?} ({})", link.number, link.claim, parts.join(", "))
+        }
     };
     format!("{}'s {what}, root {:.6}, complete {}", frame.sender.name, frame.root.to_string(), frame.complete)
 }

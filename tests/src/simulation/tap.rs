@@ -47,8 +47,8 @@ impl Cluster<'_> {
         published.map(|frame| (frame, decoded(frame))).collect()
     }
 
-    /// How many frames were published since [`Self::tap`] that have nothing to do with a snapshot: asking for one, its pieces,
-    /// and from then on the news that it is written.
+    /// How many frames were published since [`Self::tap`] that have nothing to do with a snapshot (asking for one, its pieces,
+    /// and from then on the news that it is written) and are no mere sign of life in an overlay.
     pub fn tapped_but_snapshots(&self) -> usize {
         let mut is_written = false;
         let is_other = |(published, frame): &(&Published, Frame)| {
@@ -58,6 +58,8 @@ impl Cluster<'_> {
                 Body::Beat => !is_written,
                 Body::Share(chunk) | Body::Combined(_, chunk) => !(is_written && chunk.is_empty()),
                 Body::Delta(_) => published.route != Route::Log,
+                // Who is in an overlay says now and then that it lives.
+                Body::Link(link) => !link.chunk.is_empty(),
                 Body::Wake | Body::Ask(_) | Body::Answer(_) | Body::Members(_) => true,
             }
         };
@@ -87,7 +89,7 @@ impl Cluster<'_> {
                     }
                 }
                 Body::Ask(_) | Body::Answer(_) | Body::Beat | Body::Wake | Body::Delta(_) | Body::Members(_) => {}
-                Body::Share(_) | Body::Combined(..) | Body::SnapshotDue => {}
+                Body::Share(_) | Body::Combined(..) | Body::SnapshotDue | Body::Link(_) => {}
             }
         }
         count.rounds = times.values().map(|times| times.len() as u64).max().unwrap_or(0);

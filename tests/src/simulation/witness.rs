@@ -8,7 +8,7 @@ use dayfly_core::chunk::{Chunk, ChunkPart};
 use dayfly_core::config::{Config, FRAME_SLACK_BYTES};
 use dayfly_core::dot::{Dot, Seq, WriterId};
 use dayfly_core::effect::{Effects, FrameId, Receipt, Route, Verdict};
-use dayfly_core::frame::{Body, Frame, HEADER_MAX_BYTES};
+use dayfly_core::frame::{Body, Frame, HEADER_MAX_BYTES, Link};
 use dayfly_core::http::Response;
 use dayfly_core::store::Store;
 use dayfly_core::time::Timestamp;
@@ -39,6 +39,10 @@ struct Mind {
     emitted: BTreeSet<FrameId>,
     /// What it gathers as combiner, and what it sent of it.
     shares: Shares,
+    /// To whom frames went that were meant for one replica.
+    addressed: BTreeMap<FrameId, String>,
+    /// The names of those whose inbox was found to be gone: what is sent again to them goes to others.
+    gone: BTreeSet<String>,
     /// Calls since the last full comparison.
     unchecked: u32,
 }
@@ -57,6 +61,8 @@ pub struct Witness {
     told: BTreeSet<Dot>,
     /// How many frames of combiners carried something.
     pub combined: u64,
+    /// How many frames along links of overlays carried something.
+    pub along: u64,
     /// How many pieces of snapshots were written.
     pub snapshots: u64,
     /// Whether a part of a checkpoint was loaded: an older one may lack what took the place of what a newer one lost.
@@ -132,6 +138,11 @@ impl Witness {
                 Body::Delta(chunk) => mind.view.join(&self.model, chunk),
                 Body::Answer(answer) => mind.said_dead.extend(mind.view.join_piece(&self.model, &answer.chunk)),
                 Body::Combined(_, chunk) => mind.view.join(&self.model, chunk),
+                Body::Link(link) => {
+                    if let Some(chunk) = understood(link, &mind.view) {
+                        mind.view.join(&self.model, &chunk);
+                    }
+                }
                 Body::Share(_) | Body::Beat | Body::Wake | Body::Ask(_) | Body::Members(_) | Body::SnapshotDue => {}
             }
         }
@@ -182,6 +193,9 @@ impl Witness {
         let mind = &mut self.minds[node];
         for receipt in receipts {
             let awaited = mind.awaited.remove(&receipt.id);
+            if receipt.verdict == Verdict::Unroutable {
+                mind.gone.extend(mind.addressed.get(&receipt.id).cloned());
+            }
             if receipt.verdict == Verdict::Confirmed {
                 mind.carried.remove(&receipt.id);
                 self.told.extend(mind.shares.confirmed(receipt.id));
@@ -387,11 +401,12 @@ impl Witness {
                 self.sent(scene.node, frame, chunk, true)?;
                 true
             }
+            Body::Link(link) => self.sent_along(scene, frame, link)?,
             Body::Beat | Body::Wake | Body::Ask(_) | Body::Members(_) | Body::SnapshotDue => false,
         };
         let fits = matches!(
             (&decoded.body, &frame.route),
-            (Body::Answer(_) | Body::Members(_), Route::One(_))
+            (Body::Answer(_) | Body::Members(_) | Body::Link(_), Route::One(_))
                 | (Body::Ask(_), Route::One(_) | Route::Anyone)
                 | (Body::Share(_) | Body::SnapshotDue, Route::Combiner)
                 | (Body::Delta(_), Route::Everyone | Route::Log)
@@ -399,9 +414,47 @@ impl Witness {
         );
         ensure!(fits, "such a frame does not go there");
         let mind = &mut self.minds[scene.node];
+        if let Route::One(name) = &frame.route {
+            mind.addressed.insert(frame.id, name.clone());
+        }
         ensure!(carries || !mind.awaited.contains_key(&frame.id), "an answer waits for it, and it carries no writes");
         ensure!(mind.emitted.insert(frame.id), "its id was given before");
         Ok(())
+    }
+
+    /// A node sends what is new to it along a link of an overlay: only what it knows, and its own writes at once. Gives whether
+    /// writes of its own are among it.
+    fn sent_along(&mut self, scene: Scene<'_>, frame: &dayfly_core::effect::Frame, link: &Link) -> Result<bool> {
+        let Route::One(to) = &frame.route else { bail!("it goes along no link") };
+        ensure!(to != scene.name || !link.chunk.is_empty(), "it greets itself");
+        let mind = &mut self.minds[scene.node];
+        let chunk = understood(link, &mind.view).context("its own sender does not understand it")?;
+        self.model.check(&chunk)?;
+        let spoken = spoken(&chunk);
+        let unknown = spoken.iter().find(|dot| !mind.view.has_seen(**dot));
+        ensure!(unknown.is_none(), "it tells of {unknown:?}, which its sender has not seen");
+        // The same may go to several; what is sent again goes to the same one, unless that is gone.
+        let is_again = |id: &FrameId, body: &Vec<u8>| {
+            let before = mind.addressed.get(id);
+            *body == frame.body && before.is_some_and(|before| before == to || mind.gone.contains(before))
+        };
+        let again = mind.carried.iter().find(|(id, (body, _))| is_again(id, body)).map(|(id, _)| *id);
+        let (writes, rest): (Vec<usize>, Vec<usize>) = match again {
+            Some(id) => (mind.carried.remove(&id).expect("it was found").1, std::mem::take(&mut mind.burst)),
+            None => std::mem::take(&mut mind.burst)
+                .into_iter()
+                .partition(|write| self.history.writes[*write].dots().is_subset(&spoken)),
+        };
+        mind.burst = rest;
+        for write in mind.awaited.get(&frame.id).into_iter().flatten() {
+            ensure!(writes.contains(write), "an answer waits for it, but it does not carry the write");
+        }
+        self.along += u64::from(!chunk.is_empty());
+        let has_own = !writes.is_empty();
+        if has_own {
+            mind.carried.insert(frame.id, (frame.body.clone(), writes));
+        }
+        Ok(has_own)
     }
 
     /// A node sends writes of its own, and as combiner what it gathered: exactly that. Gives whether writes of its own are
@@ -451,6 +504,11 @@ impl Witness {
     }
 }
 
+/// What came along a link, as somebody understands it who knows this.
+pub fn understood(link: &Link, view: &View) -> Option<Chunk> {
+    link.chunk.clone().resolve(|head| view.writer_with(head))
+}
+
 /// The dots that a chunk speaks of.
 pub fn spoken(chunk: &Chunk) -> BTreeSet<Dot> {
     let of = |part: &ChunkPart| {
@@ -467,6 +525,8 @@ pub fn chunk_of(body: &Body) -> Option<&Chunk> {
         Body::Delta(chunk) => Some(chunk),
         Body::Answer(answer) => Some(&answer.chunk),
         Body::Share(chunk) | Body::Combined(_, chunk) => Some(chunk),
+        // Only who knows its writers understands it.
+        Body::Link(_) => None,
         Body::Beat | Body::Wake | Body::Ask(_) | Body::Members(_) | Body::SnapshotDue => None,
     }
 }

@@ -6,6 +6,7 @@ mod costs;
 mod log;
 mod membership;
 mod notice;
+mod overlay;
 mod random;
 mod sleep;
 

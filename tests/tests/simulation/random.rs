@@ -20,7 +20,7 @@ fn random_clusters_are_safe_and_come_to_agree() {
         outcomes.iter().map(|(_, outcome)| of(&outcome.verdict)).sum()
     };
     println!(
-        "{} runs: {} writes, {} dots, {} lost, {} torn, {} holes, {} redone; {} combined frames, {} pieces of snapshots, {} times all killed; dayfly-after {} served, {} refused, {} torn; \
+        "{} runs: {} writes, {} dots, {} lost, {} torn, {} holes, {} redone; {} combined frames, {} along links, {} pieces of snapshots, {} times all killed; dayfly-after {} served, {} refused, {} torn; \
          calm within {} ms",
         outcomes.len(),
         sum(|v| v.writes as u64),
@@ -30,6 +30,7 @@ fn random_clusters_are_safe_and_come_to_agree() {
         sum(|v| v.holes),
         sum(|v| v.redone),
         sum(|v| v.combined),
+        sum(|v| v.along),
         sum(|v| v.snapshots),
         sum(|v| v.falls),
         sum(|v| v.after[0]),

@@ -333,6 +333,7 @@ fn kind(body: &Body) -> &'static str {
         Body::Share(_) => "share",
         Body::Combined(..) => "combined",
         Body::SnapshotDue => "snapshot due",
+        Body::Link(_) => "link",
     }
 }
 

@@ -46,6 +46,7 @@ impl Replica {
                 self.log.begin(self.messages, turn.now);
                 return;
             }
+            Body::Link(_) => return self.take_link(frame, frames, turn),
             Body::Ask(_) | Body::Answer(_) | Body::Members(_) => {}
         }
         let Frame { era: _, sender, complete, root, log: _, body } = frame;
@@ -55,22 +56,29 @@ impl Replica {
         }
         let (from, incarnation) = (sender.name.clone(), sender.incarnation);
         if from != self.name {
-            self.members.observe(sender, turn.now);
+            let record = sender.clone();
+            if self.members.observe(sender, turn.now) {
+                self.pass_on_record(&record, complete, None, turn);
+            }
             let is_fresh = match body {
                 // A replica that has just woken tells a root as old as its sleep.
                 Body::Wake => false,
                 // Where a combiner speaks for all, nobody takes back what a question in the midst of things told.
                 Body::Ask(_) | Body::Answer(_) | Body::Members(_) => !self.is_combining(turn.now),
-                Body::Beat | Body::Delta(_) | Body::Combined(..) | Body::Share(_) | Body::SnapshotDue => true,
+                Body::Beat | Body::Delta(_) | Body::Combined(..) | Body::Share(_) => true,
+                Body::SnapshotDue | Body::Link(_) => true,
             };
+            // In an overlay roots seldom are the same, and it says itself whose is to be compared.
+            let is_fresh = is_fresh && self.overlay.is_none();
             self.members.heard(&from, complete, is_fresh.then_some(root));
             self.repair.hear(&from, turn.now);
         }
         match body {
-            Body::Share(_) | Body::SnapshotDue => {}
+            Body::Share(_) | Body::SnapshotDue | Body::Link(_) => {}
             Body::Combined(records, chunk) => {
-                self.take_members(records, turn);
-                self.join(&chunk, turn);
+                self.take_members(records, None, turn);
+                self.make_room(&chunk, frames, turn);
+                self.join(&chunk, None, turn);
                 if root != self.store.root() {
                     // It hears nobody's root, so if it lacks what is here, only a question tells it that.
                     self.members.heard_combiner(&from);
@@ -80,7 +88,8 @@ impl Replica {
             Body::Wake => {}
             Body::Beat => self.compare(&from, complete, root, turn),
             Body::Delta(chunk) => {
-                self.join(&chunk, turn);
+                self.make_room(&chunk, frames, turn);
+                self.join(&chunk, None, turn);
                 self.compare(&from, complete, root, turn);
             }
             Body::Ask(ask) => {
@@ -103,7 +112,8 @@ impl Replica {
                     let ttl_ms = u32::try_from(Timestamp(ask.until_ms).since_ms(turn.now)).ok();
                     frames.push(self.frame(Route::One(from.clone()), Body::Answer(answer), ttl_ms, turn));
                 }
-                if served.knows_more {
+                // What a neighbour knows comes along its link, or it asks for what that lacked.
+                if served.knows_more && !self.overlay.as_ref().is_some_and(|overlay| overlay.has(&from)) {
                     self.members.heard(&from, complete, Some(root));
                     self.repair.suspect(&from, turn);
                 }
@@ -127,7 +137,7 @@ impl Replica {
                     self.look_further(turn);
                 }
             }
-            Body::Members(records) => self.take_members(records, turn),
+            Body::Members(records) => self.take_members(records, Some(&from), turn),
         }
     }
 
@@ -148,15 +158,18 @@ impl Replica {
             self.repair.hear(&sender.name, turn.now);
         }
         // Also what is known here is passed on: others may not have it, and its writer was told that it is safe.
-        self.join(&chunk, turn);
+        self.join(&chunk, None, turn);
         self.gathering.add(&chunk, bytes, self.messages, self.config.combine_ms, turn.now);
         self.counts.shares += 1;
     }
 
-    fn take_members(&mut self, records: Vec<(Record, bool)>, turn: &Turn<'_>) {
+    /// `from`: who told of them.
+    pub(super) fn take_members(&mut self, records: Vec<(Record, bool)>, from: Option<&str>, turn: &Turn<'_>) {
         // Nobody tells anybody of themselves.
-        for (record, complete) in records.into_iter().filter(|(record, _)| record.name != self.name) {
-            self.members.observe_told(record, complete, turn.now);
+        for (record, complete) in records {
+            if record.name != self.name && self.members.observe_told(record.clone(), complete, turn.now) {
+                self.pass_on_record(&record, complete, from, turn);
+            }
         }
     }
 
@@ -169,7 +182,8 @@ impl Replica {
             // What is new here comes to it by itself.
             self.members.include(from, root);
             self.repair.dismiss(from);
-        } else if (complete || !self.repair.is_complete())
+        } else if self.overlay.is_none()
+            && (complete || !self.repair.is_complete())
             && self.members.get(from).is_none_or(|member| member.included() != Some(root))
         {
             self.repair.suspect(from, turn);
@@ -178,6 +192,10 @@ impl Replica {
 
     /// Looks for others that may know more, once a repair has ended.
     pub(super) fn look_further(&mut self, turn: &mut Turn<'_>) {
+        if self.overlay.is_some() {
+            // Whose root still differs shows when it stands still.
+            return self.members.forget_roots();
+        }
         self.recognise_past();
         let next = self.news(turn.now).next().map(|(name, _)| name.to_owned());
         if let Some(next) = next {
@@ -198,8 +216,10 @@ impl Replica {
         news.filter(move |(_, member)| of_all || member.complete)
     }
 
-    pub(super) fn join(&mut self, chunk: &Chunk, turn: &Turn<'_>) -> bool {
+    /// Joins what somebody told; `from`: the neighbour along whose link it came.
+    pub(super) fn join(&mut self, chunk: &Chunk, from: Option<&str>, turn: &Turn<'_>) -> bool {
         self.observe_clocks(chunk, turn);
+        self.gather(chunk, from, turn);
         let changed = self.store.join(chunk).changed();
         self.past.note(self.store.root());
         changed

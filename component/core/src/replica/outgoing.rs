@@ -50,12 +50,18 @@ impl Replica {
 
     /// Whether what is for everyone goes through the combiner.
     pub(super) fn is_combining(&self, now: Timestamp) -> bool {
+        if self.overlay.is_some() {
+            return false;
+        }
         let above = self.config.combine_above as usize;
         self.members.awake_peers(&self.name, now).take(above).count() >= above
     }
 
     /// Tells everyone this replica's lease and root.
     pub(super) fn announce(&mut self, body: Body, frames: &mut Vec<Outgoing>, turn: &Turn<'_>) {
+        if self.overlay.is_some() {
+            return self.greet_all(frames, turn);
+        }
         let frame = if self.is_combining(turn.now) {
             self.frame(Route::Combiner, Body::Share(Chunk::default()), None, turn)
         } else {
@@ -67,6 +73,9 @@ impl Replica {
     /// Sends the burst of writes, if there is one.
     pub(super) fn flush(&mut self, frames: &mut Vec<Outgoing>, turn: &Turn<'_>) {
         let Some(dots) = self.outbox.burst_dots() else { return };
+        if self.overlay.is_some() {
+            return self.send_along(frames, turn);
+        }
         let chunk = self.store.extract(&dots);
         let is_combining = self.is_combining(turn.now);
         let (route, body) =

@@ -130,18 +130,23 @@ impl Replica {
                 }
             }
             let wire_bytes = write.wire_bytes();
-            if !self.outbox.is_full_for(wire_bytes, fill) {
+            let told_bytes = self.outbox.burst_bytes() + wire_bytes;
+            let is_full = self.overlay.as_ref().is_some_and(|overlay| overlay.is_full_for(told_bytes, fill));
+            if !is_full && !self.outbox.is_full_for(wire_bytes, fill) {
                 break (wire_bytes, write.commit());
             }
             // The burst goes out as it was before this write: what the write replaces must not be missing in a frame that
             // confirms it, since the write's own frame may never come.
             drop(write);
-            self.flush(frames, turn);
+            self.flush_all(frames, turn);
         };
         if dots.is_empty() {
             return Ok(None);
         }
         self.past.note(self.store.root());
+        if let Some(overlay) = &mut self.overlay {
+            overlay.expect(turn.now);
+        }
         Ok(Some(self.outbox.add(Written { dots, operations, wire_bytes })))
     }
 

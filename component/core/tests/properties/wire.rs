@@ -1,8 +1,9 @@
 //! Random frames, with all bodies.
 
+use dayfly_core::brief::Brief;
 use dayfly_core::digest::Digest;
 use dayfly_core::dot::{Dot, Era, Seq, WriterId};
-use dayfly_core::frame::{Answer, Ask, Body, Frame, Want};
+use dayfly_core::frame::{Answer, Ask, Body, Claim, Frame, Link, Want};
 use dayfly_core::intervals::{DotSet, Intervals};
 use dayfly_core::member::Record;
 use dayfly_core::sketch::Sketch;
@@ -43,7 +44,21 @@ fn body() -> impl Strategy<Value = Body> {
         1 => chunk().prop_map(Body::Share),
         1 => (members(), chunk()).prop_map(|(members, chunk)| Body::Combined(members, chunk)),
         1 => Just(Body::SnapshotDue),
+        3 => link().prop_map(Body::Link),
     ]
+}
+
+fn link() -> impl Strategy<Value = Link> {
+    let claim = ("[a-z0-9_.-]{1,64}", number(), any::<u32>(), any::<bool>())
+        .prop_map(|(root, beat, distance, is_child)| Claim { root, beat, distance, is_child });
+    (number(), prop::option::of(claim), chunk(), any::<u64>()).prop_map(|(number, claim, chunk, known)| {
+        let mut nth = 0;
+        let chunk = Brief::of(chunk, |_| {
+            nth += 1;
+            known >> (nth % 64) & 1 == 1
+        });
+        Link { number, claim, chunk }
+    })
 }
 
 fn members() -> impl Strategy<Value = Vec<(Record, bool)>> {

@@ -2,12 +2,13 @@
 //! sample may change, or say something else under a new name.
 
 use dayfly_core::api::Token;
+use dayfly_core::brief::Brief;
 use dayfly_core::cell::{Cell, DataType};
 use dayfly_core::chunk::{Chunk, ChunkEntry, ChunkPart, SEQ_END};
 use dayfly_core::clock::Stamp;
 use dayfly_core::digest::Digest;
 use dayfly_core::dot::{Dot, Era, Seq, WriterId};
-use dayfly_core::frame::{Answer, Ask, Body, Frame, Want};
+use dayfly_core::frame::{Answer, Ask, Body, Claim, Frame, Link, Want};
 use dayfly_core::intervals::{DotSet, Intervals};
 use dayfly_core::member::Record;
 use dayfly_core::snapshot::LogMark;
@@ -91,6 +92,25 @@ fn write(store: &mut Store, writer: WriterId, data_type: DataType, key: &str, op
 
 fn whole(store: &Store) -> Chunk {
     store.walk_down(Range::ALL, None, usize::MAX).next().map(|piece| piece.chunk).unwrap_or_default()
+}
+
+/// Writes along a link, to somebody who knows these writers.
+fn link(number: u64, claim: Option<Claim>, chunk: &Chunk, known: &[WriterId]) -> Body {
+    Body::Link(Link { number, claim, chunk: Brief::of(chunk.clone(), |writer| known.contains(&writer)) })
+}
+
+fn claim(is_child: bool) -> Claim {
+    Claim { root: "replica-0".to_owned(), beat: 1_795_000_000_007, distance: 3, is_child }
+}
+
+/// Fields beside each other in a map, of which some are set anew.
+fn fields() -> Chunk {
+    let mut store = Store::new();
+    for (field, value) in [("k1", 1), ("k2", 2), ("k3", 3), ("k2", 4)] {
+        let update = json!({ "update": { field: { "type": "maxregister", "set": value } } });
+        write(&mut store, FIRST, DataType::Map, "fields", update);
+    }
+    whole(&store)
 }
 
 fn every_type() -> Chunk {
@@ -283,5 +303,11 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ("combined", frame(Body::Combined(members(), whole(&state)))),
         ("combined-members-alone", frame(Body::Combined(members(), Chunk::default()))),
         ("snapshot-due", frame(Body::SnapshotDue)),
+        ("link", frame(link(7, Some(claim(true)), &whole(&state), &[FIRST]))),
+        ("link-every-type", frame(link(251, None, &every_type(), &[]))),
+        ("link-gaps", frame(link(8, None, &self::gaps(), &[FIRST, SECOND, THIRD]))),
+        ("link-removals", frame(link(9, None, &removals(), &[SECOND]))),
+        ("link-fields", frame(link(10, None, &fields(), &[FIRST]))),
+        ("link-of-nothing", frame(link(0, Some(claim(false)), &Chunk::default(), &[]))),
     ]
 }

@@ -4,11 +4,12 @@
 use std::collections::BTreeSet;
 
 use dayfly_core::api::Token;
+use dayfly_core::brief::{Brief, Head, Name};
 use dayfly_core::cell::{Cell, DataType};
-use dayfly_core::chunk::{Chunk, ChunkEntry, ChunkPart};
+use dayfly_core::chunk::{Chunk, ChunkEntries, ChunkEntry, ChunkPart};
 use dayfly_core::digest::Digest;
 use dayfly_core::dot::{Dot, Era, WriterId};
-use dayfly_core::frame::{Answer, Ask, Body, Frame, Want};
+use dayfly_core::frame::{Answer, Ask, Body, Claim, Frame, Link, Want};
 use dayfly_core::intervals::Intervals;
 use dayfly_core::member::Record;
 use dayfly_core::snapshot::LogMark;
@@ -19,7 +20,7 @@ use serde_json::{Map, Value, json};
 use crate::folder::to_hex;
 
 /// All that vectors must say: the kinds of frames, what repair asks for, and the types.
-pub const KINDS: [&str; 24] = [
+pub const KINDS: [&str; 25] = [
     "beat",
     "wake",
     "delta",
@@ -31,6 +32,7 @@ pub const KINDS: [&str; 24] = [
     "share",
     "combined",
     "snapshot due",
+    "link",
     "farewell",
     "gcounter",
     "pncounter",
@@ -70,6 +72,7 @@ fn kind(body: &Body) -> &'static str {
         Body::Share(_) => "share",
         Body::Combined(..) => "combined",
         Body::SnapshotDue => "snapshot due",
+        Body::Link(_) => "link",
     }
 }
 
@@ -90,8 +93,38 @@ pub fn frame(frame: &Frame) -> Value {
             Body::Answer(answered) => answer(answered),
             Body::Members(told) => members(told),
             Body::Combined(told, writes) => json!({ "members": members(told), "chunk": chunk(writes) }),
+            Body::Link(Link { number, claim, chunk }) => json!({
+                "number": number, "claim": claim.as_ref().map(self::claim), "chunk": brief(chunk),
+            }),
         },
     })
+}
+
+fn claim(claim: &Claim) -> Value {
+    let Claim { root, beat, distance, is_child } = claim;
+    json!({ "root": root, "beat": beat, "distance": distance, "is_child": is_child })
+}
+
+/// A brief chunk, as it stands: of the writers that are not named in full the head is shown.
+fn brief(brief: &Brief) -> Value {
+    let Brief { cells, parts, check } = brief;
+    let part = |(name, context, entries): &(Name, Intervals, ChunkEntries)| {
+        let entry = |ChunkEntry { seq, cell: of, payload }: &ChunkEntry| {
+            let mut shown = cell(&cells[*of as usize]);
+            shown.insert("seq".into(), (*seq).into());
+            shown.insert("payload".into(), payload.escape_ascii().to_string().into());
+            Value::Object(shown)
+        };
+        json!({
+            "writer": match name {
+                Name::Full(writer) => json!({ "id": id(*writer) }),
+                Name::Head(Head(head)) => json!({ "head": format!("{head:014x}") }),
+            },
+            "context": context.iter().map(|(low, high)| json!([low, high])).collect::<Vec<_>>(),
+            "entries": entries.iter().map(entry).collect::<Vec<_>>(),
+        })
+    };
+    json!({ "check": check, "parts": parts.iter().map(part).collect::<Vec<_>>() })
 }
 
 fn record(record: &Record) -> Value {

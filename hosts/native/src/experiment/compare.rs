@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::measure::{Interval, Spread};
+use super::published::order;
 use super::report::{Directions, Distributions, Figures, SCHEMA};
 use super::scenario::Published;
 use crate::client::Failure;
@@ -69,6 +70,15 @@ impl Told {
         Ok(told)
     }
 
+    /// How many times ours a figure is that this stands beside, and that is of as many replicas.
+    fn times(&self, theirs: &Published) -> Option<String> {
+        let places = self.scenario.get("places").and_then(Value::as_array);
+        let replicas = places.map(|places| places.iter().filter_map(|place| place.get("replicas")?.as_u64()).sum());
+        let is_alike = theirs.replicas.is_none_or(|count| replicas == Some(u64::from(count)));
+        let ours = self.figures.get(&theirs.figure).filter(|ours| is_alike && **ours > 0.0)?;
+        self.published.contains(theirs).then(|| format!("x{:.3}", theirs.value / ours))
+    }
+
     fn title(&self) -> String {
         let text = |name| self.scenario.get(name).map(Value::to_string).unwrap_or_default();
         let title = self.scenario.get("title").and_then(Value::as_str).unwrap_or("?");
@@ -109,12 +119,22 @@ pub fn table(reports: &[Told]) -> String {
         }
         out.push('\n');
     }
-    let published: Vec<_> = reports.iter().take(1).flat_map(|report| &report.published).collect();
+    let mut published: Vec<&Published> = Vec::new();
+    for figure in reports.iter().flat_map(|report| &report.published) {
+        if !published.contains(&figure) {
+            published.push(figure);
+        }
+    }
+    published.sort_by_key(|figure| order(&figure.figure));
     let sources: BTreeSet<&String> = published.iter().map(|published| &published.source).collect();
     for source in sources {
-        let _ = writeln!(out, "\nPublished by {source}:");
+        let _ = writeln!(out, "\nPublished by {source}, and how many times ours that is:");
         for figure in published.iter().filter(|published| published.source == *source) {
-            let _ = writeln!(out, "{:width$}  {:>18}  {}", figure.figure, shown(figure.value), figure.told());
+            let _ = write!(out, "{:width$}  {:>18}", figure.figure, shown(figure.value));
+            for report in reports {
+                let _ = write!(out, "  {:>9}", report.times(figure).unwrap_or_else(|| "-".to_owned()));
+            }
+            let _ = writeln!(out, "  {}", figure.told());
         }
     }
     out
@@ -140,7 +160,10 @@ mod tests {
             source: "Them".to_owned(),
         };
         let table = table(&[Told { published: vec![published], ..told(2_000.0) }, told(3_000.5)]);
-        assert!(table.contains("\nPublished by Them:\na_bytes") && table.ends_with("9,000  their way\n"), "{table}");
+        let last = table.lines().last().expect("there are lines");
+        assert!(table.contains("\nPublished by Them, and how many times ours that is:\na_bytes"), "{table}");
+        // The second has nothing to do with it.
+        assert!(last.contains("9,000     x4.500          -") && last.ends_with("  their way"), "{table}");
         assert!(table.starts_with("1: t (seed 1, trace )\n2: t"), "{table}");
         assert!(table.contains("2,000") && table.contains("3000.500  x1.500"), "{table}");
     }

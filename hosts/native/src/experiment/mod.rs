@@ -53,6 +53,7 @@ Examples:
   dayfly experiment show gset > mine.toml                  one of them, to begin with
   dayfly experiment run mine.toml --out mine.json          a run, and its report
   dayfly experiment run advertisement-server --replicas 1025
+  dayfly experiment run gset --overlay mesh --out mesh.json   replicas speak to their neighbours, as in the paper
   dayfly experiment compare one.json other.json            figures side by side
   dayfly experiment run gset --html gset.html              a run as a page with plots, published figures beside it
   dayfly experiment report *.json --html all.html          several reports in one page, compared
@@ -115,6 +116,10 @@ struct RunArgs {
     #[arg(long, short = 'n', value_name = "N")]
     replicas: Option<u32>,
 
+    /// In which of the scenario's overlays: replicas speak to their neighbours in place of everyone [default: in none]
+    #[arg(long, value_name = "NAME")]
+    overlay: Option<String>,
+
     /// How many virtual seconds clients are active, in place of the scenario's
     #[arg(long, value_name = "SECONDS")]
     seconds: Option<f64>,
@@ -172,7 +177,9 @@ fn list() -> anyhow::Result<ExitCode> {
     for (name, _) in SHIPPED {
         let scenario = shipped::scenario(name)?;
         let (replicas, minutes) = (scenario.replicas(), scenario.total_s() / 60.0);
-        writeln!(stdout(), "{name:width$}  {replicas:>6} replicas  {minutes:>6.1} min  {}", scenario.title)?;
+        let overlays: Vec<&str> = scenario.overlays.keys().map(String::as_str).collect();
+        let overlays = if overlays.is_empty() { String::new() } else { format!(" [--overlay {}]", overlays.join("|")) };
+        writeln!(stdout(), "{name:width$}  {replicas:>6} replicas  {minutes:>6.1} min  {}{overlays}", scenario.title)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -187,6 +194,9 @@ fn run_one(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let mut scenario = shipped::scenario(&args.scenario)?;
     if let Some(replicas) = args.replicas {
         scenario = scenario.with_replicas(replicas);
+    }
+    if let Some(name) = &args.overlay {
+        scenario = scenario.in_overlay(name)?;
     }
     scenario.seed = args.seed.unwrap_or(scenario.seed);
     scenario.seconds = args.seconds.unwrap_or(scenario.seconds);

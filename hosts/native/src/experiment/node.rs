@@ -41,6 +41,15 @@ pub struct Habits {
     pub counts_elements: bool,
 }
 
+/// To whom a replica speaks in an overlay.
+#[derive(Clone, Debug)]
+pub struct Neighbours {
+    /// Their names.
+    pub names: Vec<String>,
+    /// How often, in milliseconds.
+    pub interval_ms: u32,
+}
+
 /// In which part of its life a replica is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -104,6 +113,8 @@ impl Ord for Due {
 pub struct Node {
     id: NodeId,
     config: Config,
+    /// None: it speaks to everyone.
+    overlay: Option<Arc<Neighbours>>,
     habits: Arc<Habits>,
     runtime: Runtime,
     seed: u64,
@@ -160,6 +171,7 @@ impl Node {
         Self {
             id,
             config,
+            overlay: None,
             habits,
             runtime,
             seed,
@@ -199,6 +211,12 @@ impl Node {
             outputs: Vec::new(),
             trace: Trace::default(),
         }
+    }
+
+    /// The same in an overlay, with these neighbours.
+    pub fn with_neighbours(mut self, neighbours: Neighbours) -> Self {
+        self.overlay = Some(Arc::new(neighbours));
+        self
     }
 
     /// Which it is.

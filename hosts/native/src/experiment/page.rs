@@ -12,6 +12,7 @@ use quick_xml::escape::escape;
 use serde_json::Value;
 
 use super::compare::{Told, shown};
+use super::published::order;
 use super::scenario::Scenario;
 use crate::client::Failure;
 
@@ -55,7 +56,9 @@ impl Sheet {
             (sheet.scenario.title.clone(), sheet.scenario.replicas(), sheet.scenario.seed, sheet.told.trace.clone())
         });
         for (sheet, number) in sheets.iter_mut().zip(1..) {
-            sheet.name = format!("{number}: {} replicas, seed {}", sheet.scenario.replicas(), sheet.scenario.seed);
+            let scenario = &sheet.scenario;
+            let overlay = scenario.overlay.as_ref().map(|name| format!(", over the {name}")).unwrap_or_default();
+            sheet.name = format!("{number}: {} replicas, seed {}{overlay}", scenario.replicas(), scenario.seed);
         }
         sheets
     }
@@ -203,14 +206,20 @@ fn published(out: &mut String, sheets: &[Sheet]) {
     if all.is_empty() {
         return;
     }
+    all.sort_by_key(|theirs| order(&theirs.figure));
     out.push_str("<h2>Published figures</h2>\n");
     table_head(
         out,
         &["figure", "of", "replicas", "published", "ours", "published, times ours", "source"].map(str::to_owned),
     );
     for theirs in all {
-        let is_alike = |sheet: &&Sheet| theirs.replicas.is_none_or(|replicas| replicas == sheet.scenario.replicas());
-        let ours = sheets.iter().filter(is_alike).find_map(|sheet| sheet.told.figures.get(&theirs.figure));
+        let is_alike = |sheet: &&Sheet| {
+            theirs.replicas.is_none_or(|replicas| replicas == sheet.scenario.replicas())
+                && sheet.told.published.contains(theirs)
+        };
+        // Of several that stand beside it, the one that stands beside the fewest is the closest: it names the same overlay.
+        let ours = sheets.iter().filter(is_alike).min_by_key(|sheet| sheet.told.published.len());
+        let ours = ours.and_then(|sheet| sheet.told.figures.get(&theirs.figure));
         let ratio = ours.filter(|ours| **ours > 0.0).map(|ours| format!("{:.2}", theirs.value / ours));
         let cells = [
             theirs.of.clone(),

@@ -12,7 +12,7 @@ use self::bill::Account;
 pub use self::bill::Cost;
 use super::message::{Input, Invocation, NodeId};
 use super::moment::Moment;
-use super::node::{Habits, Node};
+use super::node::{Habits, Neighbours, Node};
 use super::scenario::{PlatformKind, Scenario};
 use super::trace::seed_for;
 
@@ -117,6 +117,8 @@ pub struct Platform {
     /// From here to any replica of the region.
     distance: Moment,
     slots: Vec<Slot>,
+    /// The place of each of those that fill the slots first, by their numbers.
+    born_at: Vec<usize>,
     environments: BTreeMap<NodeId, Environment>,
     /// Whether each place has power.
     has_power: Vec<bool>,
@@ -144,7 +146,7 @@ impl Platform {
         };
         let slots = scenario.places.iter().enumerate();
         let slots = slots.flat_map(|(place, spec)| std::iter::repeat_n(place, spec.replicas as usize));
-        Self {
+        let mut platform = Self {
             config,
             habits: Arc::new(habits),
             runtime,
@@ -152,6 +154,7 @@ impl Platform {
             chance: Chance::new(seed_for(seed, "lives", 0)),
             distance,
             slots: slots.map(|place| Slot { place, node: None, is_begun: false }).collect(),
+            born_at: Vec::new(),
             environments: BTreeMap::new(),
             has_power: vec![true; scenario.places.len()],
             next_node: 0,
@@ -160,7 +163,11 @@ impl Platform {
             account: Account::new(platform),
             census: Census::default(),
             scenario: Arc::clone(scenario),
-        }
+        };
+        let mut born: Vec<(Moment, usize)> = platform.first_starts().into_iter().zip(platform.slot_places()).collect();
+        born.sort_by_key(|(at, _)| *at);
+        platform.born_at = born.into_iter().map(|(_, place)| place).collect();
+        platform
     }
 
     /// When each slot is filled first, in their order.
@@ -230,13 +237,19 @@ impl Platform {
         self.next_invocation
     }
 
+    /// The name of a replica.
+    fn name(&self, place: usize, number: u32) -> String {
+        let spot = &self.scenario.places[place];
+        format!("{}-{}-{number}", spot.region, spot.zone)
+    }
+
     /// An environment begins, with its replica.
     fn start(&mut self, place: usize, now: Moment, orders: &mut Orders) -> NodeId {
         let id = NodeId(self.next_node);
         self.next_node += 1;
         let spot = &self.scenario.places[place];
         let mut config = Config {
-            name: Some(format!("{}-{}-{}", spot.region, spot.zone, id.0)),
+            name: Some(self.name(place, id.0)),
             region: spot.region.clone(),
             zone: spot.zone.clone(),
             ..self.config.clone()
@@ -246,7 +259,12 @@ impl Platform {
             config.bootstrap_ms = 0;
         }
         let seed = seed_for(self.seed, "replica", id.0.into());
-        let node = Node::new(id, config, Arc::clone(&self.habits), self.runtime.clone(), seed);
+        let mut node = Node::new(id, config, Arc::clone(&self.habits), self.runtime.clone(), seed);
+        if let Some(overlay) = self.scenario.active_overlay() {
+            let name = |other: usize| self.name(self.born_at[other], other as u32);
+            let names = overlay.neighbours(id.0 as usize, self.born_at.len()).into_iter().map(name).collect();
+            node = node.with_neighbours(Neighbours { names, interval_ms: overlay.interval_ms });
+        }
         let platform = &self.scenario.platform;
         let born = now + self.distance + Moment::from_ms(platform.cold_start_ms);
         orders.born.push(Birth { node: Box::new(node), place, at: born });

@@ -69,6 +69,11 @@ pub fn named(reference: &str) -> Result<Vec<Published>, String> {
     Ok(figures)
 }
 
+/// In which order figures stand beside published ones: elements first, since bytes depend on the encoding as well.
+pub fn order(figure: &str) -> (bool, &str) {
+    (!figure.ends_with("_elements"), figure)
+}
+
 fn published(row: &Row<'_>, source: &str) -> Option<Published> {
     Some(Published {
         figure: row.figure.to_owned(),

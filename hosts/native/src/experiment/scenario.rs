@@ -2,10 +2,14 @@
 
 mod check;
 mod clients;
+mod overlay;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::clients::{Ask, At, Clients, Does, Retwis, Rhythm};
+pub use self::overlay::{Overlay, Topology};
 use super::published;
 use crate::client::Failure;
 
@@ -34,6 +38,12 @@ pub struct Scenario {
     /// How each is configured.
     #[serde(default)]
     pub replica: ReplicaPart,
+    /// The overlay of `overlays` in which replicas speak to their neighbours; none: they speak to everyone.
+    #[serde(default)]
+    pub overlay: Option<String>,
+    /// The overlays that there are to choose from, by name.
+    #[serde(default)]
+    pub overlays: BTreeMap<String, Overlay>,
     /// How far things are from each other.
     #[serde(default)]
     pub network: Network,
@@ -419,6 +429,27 @@ impl Scenario {
             left = left.saturating_sub(place.replicas);
         }
         self
+    }
+
+    /// The same in one of its overlays, beside what was published of that.
+    ///
+    /// # Errors
+    /// It has none of that name: tells which it has.
+    pub fn in_overlay(mut self, name: &str) -> Result<Self, Failure> {
+        let Some(overlay) = self.overlays.get(name) else {
+            let names: Vec<&str> = self.overlays.keys().map(String::as_str).collect();
+            let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            return Err(Failure::Usage(format!("the scenario has no overlay {name:?}; it has {known}")));
+        };
+        self.title = overlay.title.clone();
+        self.published_from = overlay.published_from.clone();
+        self.overlay = Some(name.to_owned());
+        Ok(self)
+    }
+
+    /// The overlay that it is run in.
+    pub fn active_overlay(&self) -> Option<&Overlay> {
+        self.overlays.get(self.overlay.as_deref()?)
     }
 
     /// How often an advertisement is to be shown in all.

@@ -176,6 +176,39 @@ fn in_a_calm_world_every_write_reaches_everyone() {
 }
 
 #[test]
+fn the_same_file_in_an_overlay_stands_beside_what_was_published_of_that() {
+    let run = |threads| {
+        let mut report = report(&["gset", "--overlay", "mesh", "--seconds", "10", "--threads", threads]);
+        report.as_object_mut().and_then(|members| members.remove("wall"));
+        report
+    };
+    let report = run("1");
+    assert_eq!(report, run("3"));
+    assert_eq!(report["scenario"]["title"], "GSet of ICDE'19, over the mesh");
+    // Ten events each, to fourteen others, and none twice; nothing goes to everyone.
+    assert_eq!(report["figures"]["published_elements"], 15.0 * 10.0 * 14.0);
+    assert_eq!(report["figures"]["replicas_roots"], 1.0);
+    assert_eq!(report["ways"]["everyone"]["published"]["messages"], 0);
+    assert_eq!(report["figures"].get("repair_delivered_bytes"), None);
+    let published = report["published"].as_array().expect("an array");
+    let is_of_mesh = |figure: &Value| figure["of"].as_str().is_some_and(|of| of.starts_with("partialmesh"));
+    assert!(published.len() > 10 && published.iter().all(is_of_mesh), "{published:?}");
+
+    let path = file("mesh.json", &serde_json::to_string(&report).expect("JSON"));
+    let table = printed(&["compare", &path]);
+    let (_, beside) = table.split_once("Published by").expect("something is published");
+    let rows: Vec<&str> = beside.lines().filter(|line| line.contains("partialmesh")).collect();
+    let first_of_bytes = rows.iter().position(|row| row.contains("_bytes")).expect("bytes are published");
+    assert!(first_of_bytes > 5 && rows[first_of_bytes..].iter().all(|row| row.contains("_bytes")), "{table}");
+    assert!(rows[0].contains("  x"), "{table}");
+
+    assert!(printed(&["list"]).contains("[--overlay mesh|tree]"));
+    let refused = ran(&["run", "gset", "--overlay", "ring"]);
+    let told = String::from_utf8(refused.stderr).expect("UTF-8");
+    assert!(refused.status.code() == Some(2) && told.contains("it has mesh, tree"), "{told}");
+}
+
+#[test]
 fn what_is_wrong_in_a_scenario_is_told_where_it_stands() {
     refused(&format!("{STORMY}\nfollow = 1"), &["unknown field `follow`", "refused.toml"]);
     refused(&STORMY.replace("loss = 0.02", "loss = 2"), &["broker.loss is 2", "from 0 to 1"]);

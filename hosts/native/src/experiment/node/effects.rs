@@ -21,6 +21,7 @@ pub(super) enum Call {
     Settle,
     Invoke,
     Replay,
+    SetNeighbours,
 }
 
 impl Node {
@@ -74,9 +75,7 @@ impl Node {
         self.spend_on(effects.frames.iter().map(|frame| frame.body.len()).sum());
         for frame in effects.frames {
             let elements = match self.habits.counts_elements {
-                true => counter
-                    .count(&frame.body, self.busy_until)
-                    .map_err(|detail| Lost { cause: Cause::NotStarted, detail })?,
+                true => counter.count(&frame.body).map_err(|detail| Lost { cause: Cause::NotStarted, detail })?,
                 false => 0,
             };
             let body = Arc::new(Body { digest: digest(&frame.body), elements, bytes: frame.body });

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use dayfly_engine::broker::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX};
 use dayfly_engine::contract::{Receipt, Verdict};
-use dayfly_engine::{Cause, Lost};
+use dayfly_engine::{CallError, Cause, Lost};
 
 use super::effects::Call;
-use super::{Counter, Link, Node, Phase, Waiting, get, world};
+use super::{Counter, Link, Neighbours, Node, Phase, Waiting, get, world};
 use crate::experiment::message::{Answer, Body, Deed, End, Input, Invocation, Output, Source};
 use crate::experiment::moment::Moment;
 use crate::experiment::trace::digest;
@@ -173,7 +173,17 @@ impl Node {
         self.instance = Some(instance);
         self.trace.number(digest(started.name.as_bytes()));
         self.note(Call::Start, 0);
-        self.carry_out(started.effects, counter)
+        self.carry_out(started.effects, counter)?;
+        let Some(overlay) = self.overlay.clone() else { return Ok(()) };
+        let Neighbours { names, interval_ms } = &*overlay;
+        let refused = |error: CallError| match error {
+            CallError::Refused(detail) => Lost { cause: Cause::NotStarted, detail },
+            CallError::Lost(lost) => lost,
+        };
+        let effects = self.call(Call::SetNeighbours, names.len() as u64, |instance| {
+            instance.set_neighbours(names, *interval_ms).map_err(refused)
+        })?;
+        self.carry_out(effects, counter)
     }
 
     fn do_awake(&mut self, counter: &Counter) -> Result<(), Lost> {

@@ -8,6 +8,7 @@ use super::unit::Unit;
 use crate::experiment::broker::Flow;
 use crate::experiment::measure::{Interval, Spread};
 use crate::experiment::message::Way;
+use crate::experiment::published::order;
 use crate::experiment::scenario::Published;
 
 /// The most points of a curve over time: further intervals are joined.
@@ -112,7 +113,7 @@ pub fn published(sheets: &[Sheet]) -> anyhow::Result<String> {
         }
     }
     let mut names: Vec<&str> = all.iter().map(|published| published.figure.as_str()).collect();
-    names.sort_unstable();
+    names.sort_unstable_by_key(|figure| order(figure));
     names.dedup();
     let mut plots = Vec::new();
     for name in names {

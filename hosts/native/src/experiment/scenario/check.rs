@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::{Clients, Does, Scenario};
+use crate::experiment::published;
 
 /// The most replicas: each takes address space and memory.
 pub const REPLICAS_MAX: u32 = 20_000;
@@ -33,6 +34,7 @@ impl Scenario {
         within("settle_s", self.settle_s, 0.0..=86_400.0)?;
         self.check_places()?;
         self.check_replica()?;
+        self.check_overlays()?;
         self.check_network()?;
         self.check_broker()?;
         self.check_platform()?;
@@ -88,6 +90,35 @@ impl Scenario {
         within("replica.memory_mib", memory_mib as f64, 1.0..=4_096.0)?;
         let all_mib = memory_mib * u64::from(self.instances());
         within("replica.memory_mib times all environments, in MiB,", all_mib as f64, 0.0..=ADDRESS_MIB_MAX as f64)
+    }
+
+    fn check_overlays(&self) -> Result<(), String> {
+        for (name, overlay) in &self.overlays {
+            named("overlays", name)?;
+            within("overlays: title, in characters,", overlay.title.chars().count() as f64, 1.0..=120.0)?;
+            within("overlays: interval_ms", overlay.interval_ms.into(), 10.0..=60_000.0)?;
+            within("overlays: degree", overlay.degree.into(), 2.0..=64.0)?;
+            if !overlay.degree.is_multiple_of(2) {
+                return Err(format!("overlays: degree is {}; it must be even", overlay.degree));
+            }
+            let references = overlay.published_from.iter();
+            references.map(|reference| published::named(reference)).try_for_each(|figures| figures.map(drop))?;
+        }
+        let Some(name) = &self.overlay else { return Ok(()) };
+        let Some(overlay) = self.active_overlay() else {
+            return Err(format!("overlay is {name:?}, which is none of overlays"));
+        };
+        if overlay.topology == super::Topology::Mesh && overlay.degree >= self.replicas() {
+            return Err(format!("overlays: degree is {}; there are {} replicas", overlay.degree, self.replicas()));
+        }
+        // Whoever replaces one has another name, and nobody would be its neighbour.
+        let platform = &self.platform;
+        let stay = platform.kind == super::PlatformKind::Standing && platform.life_s.or(platform.mean_life_s).is_none();
+        let is_powered = self.outages.iter().all(|outage| outage.kind != super::OutageKind::Power);
+        if !stay || !is_powered || self.replica.log_mib > 0 {
+            return Err("in an overlay replicas must stand, none may be killed, and there is no log".to_owned());
+        }
+        Ok(())
     }
 
     /// The most memory of an instance, in MiB.
@@ -252,11 +283,26 @@ mod tests {
                 &["clients \"c\": every_ms is 0"],
             ),
             ("[measure]\nseries_s = 0.00001", &["measure.series_s"]),
+            ("[overlays.m]\ntitle = 'm'\ntopology = 'ring'\ninterval_ms = 1000", &["unknown variant `ring`", "mesh"]),
+            ("[overlays.m]\ntitle = 'm'\ntopology = 'mesh'\ninterval_ms = 1", &["interval_ms is 1", "from 10"]),
+            ("[overlays.m]\ntitle = 'm'\ntopology = 'mesh'\ndegree = 3\ninterval_ms = 100", &["degree is 3", "even"]),
             ("[[published]]\nfigure = 'x'\nunit = 'y'", &["unknown field `unit`", "replicas"]),
         ] {
             let told = refusal(more);
             parts.iter().for_each(|part| assert!(told.contains(part), "{part:?} is missing in: {told}"));
         }
+        let mesh = "[overlays.m]\ntitle = 'm'\ntopology = 'mesh'\ninterval_ms = 100";
+        for (more, parts) in [
+            ("overlay = 'tree'", &["overlay is \"tree\""][..]),
+            ("overlay = 'm'", &["degree is 4", "2 replicas"]),
+            ("overlay = 'm'\nplatform.mean_life_s = 5", &["degree is 4"]),
+        ] {
+            let told = Scenario::read(&format!("{more}\n{LEAST}{mesh}")).expect_err("it is wrong").to_string();
+            parts.iter().for_each(|part| assert!(told.contains(part), "{part:?} is missing in: {told}"));
+        }
+        let killed = format!("overlay = 'm'\nplatform.mean_life_s = 5\n{LEAST}{mesh}\ndegree = 2");
+        let told = Scenario::read(&killed.replace("replicas = 2", "replicas = 5")).expect_err("names change");
+        assert!(told.to_string().contains("none may be killed"), "{told}");
         let told = Scenario::read(&format!("published_from = ['lasp-ppdp17: gset']\n{LEAST}")).expect_err("no such");
         assert!(told.to_string().contains("published_from: lasp-ppdp17 has nothing of \"gset\""), "{told}");
         assert!(Scenario::read("title = 'x'").expect_err("no seconds").to_string().contains("seconds"));
