@@ -8,6 +8,7 @@ mod component;
 mod debian;
 mod diff;
 mod earlier;
+mod experiments;
 mod lambda;
 mod matrix;
 mod mutations;
@@ -122,6 +123,22 @@ enum Task {
         #[arg(long)]
         json: bool,
     },
+    /// Run the experiments that EXPERIMENTS.md shows, and write its tables. Ctrl-C ends the run that is under way.
+    ///
+    /// Reports are kept. What has one, of the present component and the same scenario, is not run again, so that long ones
+    /// may be made one by one. Rows of what has none stay as they are.
+    Experiments {
+        /// Only what these tables show (by the names in their marks), these scenarios, or exactly these runs, as in
+        /// --only churn "advertisement-server --replicas 4001".
+        #[arg(long, value_name = "NAME", num_args = 1..)]
+        only: Vec<String>,
+        /// The large ones, too: up to 10,001 replicas, which take gigabytes and a long time.
+        #[arg(long)]
+        large: bool,
+        /// Where to keep the reports [default: target/experiments].
+        #[arg(long, value_name = "DIR")]
+        out: Option<OsString>,
+    },
     /// Run the benchmarks: of operations, natively and through the component, of dissemination over RabbitMQ, and of the
     /// packaged function for Lambda (its start, its memory, and what an hour costs), and of the packaged application for
     /// Spin (requests to new and to running instances, and what a write stores).
@@ -181,7 +198,8 @@ fn run(Arguments { toolchain, task }: Arguments) -> Result<ExitCode> {
         Task::Component => drop(build_component()?),
         Task::Build => drop(Program::build(&workspace, &build_component()?)?),
         Task::Up { arguments } => {
-            return Err(Program::build(&workspace, &build_component()?)?.become_cluster(&arguments));
+            let arguments: Vec<OsString> = std::iter::once("up".into()).chain(arguments).collect();
+            return Err(Program::build(&workspace, &build_component()?)?.become_it(&arguments));
         }
         Task::Test { bless } => return Ok(Suite::new(&workspace, toolchain, bless).run()),
         Task::Package(Packaged::Lambda { arm64 }) => {
@@ -202,6 +220,11 @@ fn run(Arguments { toolchain, task }: Arguments) -> Result<ExitCode> {
             let component = Component::build(&workspace, &toolchain)?;
             let choice = soak::Choice { minutes, seed, json };
             return Err(soak::become_soak(&workspace, &toolchain, &component, &choice));
+        }
+        Task::Experiments { only, large, out } => {
+            let program = Program::build(&workspace, &build_component()?)?;
+            let choice = experiments::Choice { only, large, out };
+            return Err(program.become_it(&experiments::arguments(&workspace, &choice)?));
         }
         Task::Bench { filter, quick, json } => {
             let toolchain = Toolchain::find(&workspace, toolchain)?;

@@ -24,6 +24,7 @@ mod report;
 mod run;
 mod scenario;
 mod shipped;
+mod tables;
 mod trace;
 
 use std::fs;
@@ -40,7 +41,9 @@ use clap::{Args, Subcommand};
 use self::compare::{Told, table};
 use self::page::{Sheet, page};
 use self::progress::Progress;
+use self::scenario::Scenario;
 use self::shipped::SHIPPED;
+use self::tables::{TablesArgs, tables};
 use crate::component::COMPONENT;
 use crate::load::signal;
 
@@ -93,6 +96,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         html: PathBuf,
     },
+    /// Run what a list names, and write the tables of a document that show what came of it
+    Tables(TablesArgs),
     /// Set the figures of reports side by side
     Compare {
         /// Reports, as `run --out` writes them
@@ -131,6 +136,10 @@ struct RunArgs {
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 
+    /// Write this into the report, beside how long the run took
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+
     /// Print the report in place of the table
     #[arg(long)]
     json: bool,
@@ -151,6 +160,7 @@ pub fn experiment(args: &ExperimentArgs) -> anyhow::Result<ExitCode> {
             write_page(sheets.collect::<Result<_, _>>()?, html)?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Tables(args) => tables(args),
         Command::Compare { reports } => {
             let reports = read_all(reports)?;
             stdout().write_all(table(&reports).as_bytes())?;
@@ -183,14 +193,21 @@ fn show(name: &str) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn run_one(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let mut scenario = shipped::scenario(&args.scenario)?;
-    if let Some(replicas) = args.replicas {
-        scenario = scenario.with_replicas(replicas);
+impl RunArgs {
+    /// The scenario that is meant, with what is to be different in it.
+    fn scenario(&self) -> anyhow::Result<Scenario> {
+        let mut scenario = shipped::scenario(&self.scenario)?;
+        if let Some(replicas) = self.replicas {
+            scenario = scenario.with_replicas(replicas);
+        }
+        scenario.seed = self.seed.unwrap_or(scenario.seed);
+        scenario.seconds = self.seconds.unwrap_or(scenario.seconds);
+        Ok(scenario.checked()?)
     }
-    scenario.seed = args.seed.unwrap_or(scenario.seed);
-    scenario.seconds = args.seconds.unwrap_or(scenario.seconds);
-    let scenario = scenario.checked()?;
+}
+
+fn run_one(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let scenario = args.scenario()?;
     let threads = args.threads.map_or_else(|| available_parallelism().map_or(1, usize::from), usize::from);
 
     let stop = Arc::new(AtomicBool::new(false));
@@ -207,7 +224,7 @@ fn run_one(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let outcome = run::run(scenario, COMPONENT, threads, &stop, &progress);
     progress.end();
     let mut run = outcome?;
-    let report = report::report(&mut run)?;
+    let report = report::report(&mut run, args.note.as_deref())?;
     if let Some(path) = &args.out {
         let text = serde_json::to_string_pretty(&report)? + "\n";
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
