@@ -70,8 +70,9 @@ enum Task {
     /// Run everything that continuous integration runs, and stop at the first step that fails.
     ///
     /// In this order: format, the component, an earlier one, the applications for Spin, the checks of what was built, the
-    /// tests of xtask, of the core and of what hosts do without a platform, lints, the program, the templates that deploy to Lambda, the
-    /// zip for it, a RabbitMQ of its own, and the tests of engine, program and scenarios.
+    /// tests of xtask, of the core and of what hosts do without a platform, lints, the program, the templates that deploy to Lambda, a
+    /// RabbitMQ of its own, the zip for Lambda and meanwhile the tests of the guest's own parts, and the tests of engine, program and
+    /// scenarios.
     /// Before the end stands what became of each scenario on each host; the last line counts the tests: `N passed, N failed,
     /// N skipped`.
     #[command(verbatim_doc_comment)]
