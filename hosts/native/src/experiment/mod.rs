@@ -59,6 +59,7 @@ Examples:
   dayfly experiment compare one.json other.json            figures side by side
   dayfly experiment run gset --html gset.html              a run as a page with plots, published figures beside it
   dayfly experiment report *.json --html all.html          several reports in one page, compared
+  dayfly experiment tables LIST.toml --document ME.md --reports all/    runs of a list, as tables of a document
 
 Exit codes:
   0    done
