@@ -8,6 +8,7 @@ mod component;
 mod debian;
 mod diff;
 mod earlier;
+mod experiments;
 mod lambda;
 mod matrix;
 mod mutations;
@@ -69,8 +70,9 @@ enum Task {
     /// Run everything that continuous integration runs, and stop at the first step that fails.
     ///
     /// In this order: format, the component, an earlier one, the applications for Spin, the checks of what was built, the
-    /// tests of xtask, of the core and of what hosts do without a platform, lints, the program, the templates that deploy to Lambda, the
-    /// zip for it, a RabbitMQ of its own, and the tests of engine, program and scenarios.
+    /// tests of xtask, of the core and of what hosts do without a platform, lints, the program, the templates that deploy to Lambda, a
+    /// RabbitMQ of its own, the zip for Lambda and meanwhile the tests of the guest's own parts, and the tests of engine, program and
+    /// scenarios.
     /// Before the end stands what became of each scenario on each host; the last line counts the tests: `N passed, N failed,
     /// N skipped`.
     #[command(verbatim_doc_comment)]
@@ -121,6 +123,22 @@ enum Task {
         /// Print the report as JSON, with all samples.
         #[arg(long)]
         json: bool,
+    },
+    /// Run the experiments that EXPERIMENTS.md shows, and write its tables. Ctrl-C ends the run that is under way.
+    ///
+    /// Reports are kept. What has one, of the present component and the same scenario, is not run again, so that long ones
+    /// may be made one by one. Rows of what has none stay as they are.
+    Experiments {
+        /// Only what these tables show (by the names in their marks), these scenarios, or exactly these runs, as in
+        /// --only churn "advertisement-server --replicas 4001".
+        #[arg(long, value_name = "NAME", num_args = 1..)]
+        only: Vec<String>,
+        /// The large ones, too: up to 10,001 replicas, which take gigabytes and a long time.
+        #[arg(long)]
+        large: bool,
+        /// Where to keep the reports [default: target/experiments].
+        #[arg(long, value_name = "DIR")]
+        out: Option<OsString>,
     },
     /// Run the benchmarks: of operations, natively and through the component, of dissemination over RabbitMQ, and of the
     /// packaged function for Lambda (its start, its memory, and what an hour costs), and of the packaged application for
@@ -181,7 +199,8 @@ fn run(Arguments { toolchain, task }: Arguments) -> Result<ExitCode> {
         Task::Component => drop(build_component()?),
         Task::Build => drop(Program::build(&workspace, &build_component()?)?),
         Task::Up { arguments } => {
-            return Err(Program::build(&workspace, &build_component()?)?.become_cluster(&arguments));
+            let arguments: Vec<OsString> = std::iter::once("up".into()).chain(arguments).collect();
+            return Err(Program::build(&workspace, &build_component()?)?.become_it(&arguments));
         }
         Task::Test { bless } => return Ok(Suite::new(&workspace, toolchain, bless).run()),
         Task::Package(Packaged::Lambda { arm64 }) => {
@@ -202,6 +221,11 @@ fn run(Arguments { toolchain, task }: Arguments) -> Result<ExitCode> {
             let component = Component::build(&workspace, &toolchain)?;
             let choice = soak::Choice { minutes, seed, json };
             return Err(soak::become_soak(&workspace, &toolchain, &component, &choice));
+        }
+        Task::Experiments { only, large, out } => {
+            let program = Program::build(&workspace, &build_component()?)?;
+            let choice = experiments::Choice { only, large, out };
+            return Err(program.become_it(&experiments::arguments(&workspace, &choice)?));
         }
         Task::Bench { filter, quick, json } => {
             let toolchain = Toolchain::find(&workspace, toolchain)?;

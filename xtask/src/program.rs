@@ -36,9 +36,9 @@ impl Program {
         Command::new(&self.path)
     }
 
-    /// Becomes `dayfly up`: the same process, so that Ctrl-C reaches it and its exit code is ours. Returns only an error.
-    pub fn become_cluster(self, arguments: &[OsString]) -> Error {
-        let error = self.command().arg("up").args(arguments).exec();
+    /// Becomes the program: the same process, so that Ctrl-C reaches it and its exit code is ours. Returns only an error.
+    pub fn become_it(self, arguments: &[OsString]) -> Error {
+        let error = self.command().args(arguments).exec();
         Err::<(), _>(error).with_context(|| format!("cannot run {}", self.path.display())).unwrap_err()
     }
 }

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::process::{Command, ExitCode};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 
 use crate::artifact::{self, Artifact};
 use crate::command;
@@ -23,8 +24,19 @@ use crate::workspace::Workspace;
 /// The environment variable that tells tests to write their golden files anew.
 const BLESS_VARIABLE: &str = "DAYFLY_BLESS";
 
+/// The environment variable that tells Rust's harness how many tests to run at once.
+const THREADS_VARIABLE: &str = "RUST_TEST_THREADS";
+
+/// So many tests of a file run at once at least, on however few processors: those over a broker spend most of their time
+/// waiting.
+const TEST_THREADS_MIN: usize = 4;
+
 /// The packages that are tested natively, without wasmtime: in the profile with overflow checks and debug assertions.
 const NATIVELY_TESTED: [&str; 2] = ["dayfly-core", "dayfly-amqp"];
+
+fn test_threads() -> usize {
+    thread::available_parallelism().map_or(1, usize::from).max(TEST_THREADS_MIN)
+}
 
 /// A run of the suite.
 pub struct Suite<'a> {
@@ -121,17 +133,23 @@ impl<'a> Suite<'a> {
             command::run(on_hosts("build").args(["--release", "--bins", "--tests"]))
         })?;
         self.step("templates", |_| templates::check(workspace))?;
-        let (packager, package) = self.step("package for Lambda", |_| {
-            let packager = Packager::find_or_install(workspace)?;
-            let package = packager.package(&Program::built(workspace), Architecture::X86_64)?;
-            Ok((packager, package))
-        })?;
         // It is ended when it is dropped, also if the tests fail.
         let rabbitmq = self.step("start of RabbitMQ", |_| RabbitMq::start_for_tests(workspace))?;
-        self.step("tests of the guest's own parts", |suite| {
-            let mut test = workspace.cargo();
-            rabbitmq.announce_to(&mut test);
-            suite.tests(test.args(["test", "--no-fail-fast", "--package", "dayfly-spin"]))
+        let name = "package for Lambda, and meanwhile tests of the guest's own parts";
+        let (packager, package) = self.step(name, |suite| {
+            thread::scope(|scope| {
+                // It is built in a target folder of its own. Its last part, linking all as a whole, is work for one processor.
+                let packaged = scope.spawn(|| {
+                    let packager = Packager::find_or_install(workspace)?;
+                    let package = packager.package(&Program::built(workspace), Architecture::X86_64)?;
+                    Ok((packager, package))
+                });
+                let mut test = workspace.cargo();
+                rabbitmq.announce_to(&mut test);
+                let tested = suite.tests(test.args(["test", "--no-fail-fast", "--package", "dayfly-spin"]));
+                let packaged = packaged.join().unwrap_or_else(|_| Err(anyhow!("the package was not made: a bug")));
+                tested.and(packaged)
+            })
         })?;
         self.step("tests of engine, program and scenarios", |suite| {
             let mut test = on_hosts("test");
@@ -140,6 +158,7 @@ impl<'a> Suite<'a> {
             application.announce_to(&mut test);
             earlier::announce_to(&earlier, &mut test)?;
             suite.tell_whether_to_bless(&mut test);
+            test.env(THREADS_VARIABLE, test_threads().to_string());
             // What an earlier run left must not be taken for this one's.
             let file = workspace.target.join("matrix.tsv");
             if file.exists() {

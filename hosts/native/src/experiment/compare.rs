@@ -79,6 +79,11 @@ impl Told {
         self.published.contains(theirs).then(|| format!("x{:.3}", theirs.value / ours))
     }
 
+    /// What stood beside the run when it was made.
+    pub fn note(&self) -> Option<&str> {
+        self.rest.get("wall")?.get("note")?.as_str()
+    }
+
     fn title(&self) -> String {
         let text = |name| self.scenario.get(name).map(Value::to_string).unwrap_or_default();
         let title = self.scenario.get("title").and_then(Value::as_str).unwrap_or("?");

@@ -24,6 +24,7 @@ mod report;
 mod run;
 mod scenario;
 mod shipped;
+mod tables;
 mod trace;
 
 use std::fs;
@@ -40,7 +41,9 @@ use clap::{Args, Subcommand};
 use self::compare::{Told, table};
 use self::page::{Sheet, page};
 use self::progress::Progress;
+use self::scenario::Scenario;
 use self::shipped::SHIPPED;
+use self::tables::{TablesArgs, tables};
 use crate::component::COMPONENT;
 use crate::load::signal;
 
@@ -57,6 +60,7 @@ Examples:
   dayfly experiment compare one.json other.json            figures side by side
   dayfly experiment run gset --html gset.html              a run as a page with plots, published figures beside it
   dayfly experiment report *.json --html all.html          several reports in one page, compared
+  dayfly experiment tables LIST.toml --document ME.md --reports all/    runs of a list, as tables of a document
 
 Exit codes:
   0    done
@@ -94,6 +98,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         html: PathBuf,
     },
+    /// Run what a list names, and write the tables of a document that show what came of it
+    Tables(TablesArgs),
     /// Set the figures of reports side by side
     Compare {
         /// Reports, as `run --out` writes them
@@ -136,6 +142,10 @@ struct RunArgs {
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 
+    /// Write this into the report, beside how long the run took
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+
     /// Print the report in place of the table
     #[arg(long)]
     json: bool,
@@ -156,6 +166,7 @@ pub fn experiment(args: &ExperimentArgs) -> anyhow::Result<ExitCode> {
             write_page(sheets.collect::<Result<_, _>>()?, html)?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Tables(args) => tables(args),
         Command::Compare { reports } => {
             let reports = read_all(reports)?;
             stdout().write_all(table(&reports).as_bytes())?;
@@ -190,17 +201,24 @@ fn show(name: &str) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+impl RunArgs {
+    /// The scenario that is meant, with what is to be different in it.
+    fn scenario(&self) -> anyhow::Result<Scenario> {
+        let mut scenario = shipped::scenario(&self.scenario)?;
+        if let Some(replicas) = self.replicas {
+            scenario = scenario.with_replicas(replicas);
+        }
+        if let Some(name) = &self.overlay {
+            scenario = scenario.in_overlay(name)?;
+        }
+        scenario.seed = self.seed.unwrap_or(scenario.seed);
+        scenario.seconds = self.seconds.unwrap_or(scenario.seconds);
+        Ok(scenario.checked()?)
+    }
+}
+
 fn run_one(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let mut scenario = shipped::scenario(&args.scenario)?;
-    if let Some(replicas) = args.replicas {
-        scenario = scenario.with_replicas(replicas);
-    }
-    if let Some(name) = &args.overlay {
-        scenario = scenario.in_overlay(name)?;
-    }
-    scenario.seed = args.seed.unwrap_or(scenario.seed);
-    scenario.seconds = args.seconds.unwrap_or(scenario.seconds);
-    let scenario = scenario.checked()?;
+    let scenario = args.scenario()?;
     let threads = args.threads.map_or_else(|| available_parallelism().map_or(1, usize::from), usize::from);
 
     let stop = Arc::new(AtomicBool::new(false));
@@ -217,7 +235,7 @@ fn run_one(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let outcome = run::run(scenario, COMPONENT, threads, &stop, &progress);
     progress.end();
     let mut run = outcome?;
-    let report = report::report(&mut run)?;
+    let report = report::report(&mut run, args.note.as_deref())?;
     if let Some(path) = &args.out {
         let text = serde_json::to_string_pretty(&report)? + "\n";
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;

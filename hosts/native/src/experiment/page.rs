@@ -11,6 +11,7 @@ use std::fmt::Write;
 use quick_xml::escape::escape;
 use serde_json::Value;
 
+pub use self::unit::Unit;
 use super::compare::{Told, shown};
 use super::published::order;
 use super::scenario::Scenario;

@@ -1,6 +1,7 @@
 //! A model of the platform: it starts replicas, gives them invocations, and ends them; with a keeper that wakes them.
 
 mod bill;
+mod presence;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,6 +11,8 @@ use dayfly_engine::{Chance, Runtime};
 
 use self::bill::Account;
 pub use self::bill::Cost;
+pub use self::presence::Frozen;
+use self::presence::{Life, Presence};
 use super::message::{Input, Invocation, NodeId};
 use super::moment::Moment;
 use super::node::{Habits, Neighbours, Node};
@@ -75,8 +78,7 @@ struct Slot {
 #[derive(Debug)]
 struct Environment {
     place: usize,
-    /// Since when it has been frozen; none: it is not.
-    idle_since: Option<Moment>,
+    life: Life,
     /// When it was last given something.
     used: Moment,
     /// Invocations that are not answered.
@@ -127,6 +129,7 @@ pub struct Platform {
     /// In which span of [`RAMP`] how many were started beyond those that are kept.
     grown: (u64, u32),
     account: Account,
+    presence: Presence,
     census: Census,
 }
 
@@ -161,6 +164,7 @@ impl Platform {
             next_invocation: 0,
             grown: (0, 0),
             account: Account::new(platform),
+            presence: Presence::default(),
             census: Census::default(),
             scenario: Arc::clone(scenario),
         };
@@ -196,12 +200,19 @@ impl Platform {
     /// Counts from now on. Replicas that live were started.
     pub fn begin(&mut self, now: Moment) {
         self.account.begin(now);
+        self.presence.begin(self.environments.values().map(|environment| &environment.life), now);
         self.census = Census { started: self.environments.len() as u64, ..Census::default() };
     }
 
     /// What it has cost since.
     pub fn cost(&self, now: Moment) -> Option<Cost> {
         self.account.cost(now)
+    }
+
+    /// How long replicas were frozen since; none, if nobody freezes them.
+    pub fn frozen_share(&self, now: Moment) -> Option<Frozen> {
+        let lives = self.environments.values().map(|environment| &environment.life);
+        (!self.stands()).then(|| self.presence.frozen(lives, now))
     }
 
     /// How many replicas there are.
@@ -211,7 +222,7 @@ impl Platform {
 
     /// How many of them are not frozen.
     pub fn awake(&self) -> usize {
-        self.environments.values().filter(|environment| environment.idle_since.is_none()).count()
+        self.environments.values().filter(|environment| environment.life.idle_since.is_none()).count()
     }
 
     fn stands(&self) -> bool {
@@ -281,7 +292,7 @@ impl Platform {
             orders.reach.push((born + Moment::from_s(life), id, Input::Kill));
         }
         self.census.started += 1;
-        let environment = Environment { place, idle_since: None, used: now, open: Vec::new(), is_doomed: false };
+        let environment = Environment { place, life: Life::new(now), used: now, open: Vec::new(), is_doomed: false };
         self.environments.insert(id, environment);
         id
     }
@@ -294,7 +305,7 @@ impl Platform {
         environment.used = now;
         environment.open.push(invocation.id);
         if !stands {
-            let was_idle = environment.idle_since.take().is_some();
+            let was_idle = environment.life.wake(now);
             self.account.invoked(id, was_idle || environment.open.len() == 1, now);
         }
         orders.reach.push((now + self.distance, id, Input::Invoke(Box::new(invocation))));
@@ -328,7 +339,7 @@ impl Platform {
         let region = &places[place].region;
         let here = |environment: &&Environment| places[environment.place].region == *region && !environment.is_doomed;
         let of_here = || self.environments.iter().filter(|(_, environment)| here(environment));
-        let idle = of_here().filter(|(_, environment)| environment.idle_since.is_some());
+        let idle = of_here().filter(|(_, environment)| environment.life.idle_since.is_some());
         if let Some((id, _)) = idle.max_by_key(|(_, environment)| environment.used) {
             return Ok(*id);
         }
@@ -367,7 +378,7 @@ impl Platform {
             // What it was given since then wakes it again.
             && environment.open.is_empty()
         {
-            environment.idle_since = Some(at);
+            environment.life.idle_since = Some(at);
             self.account.frozen(id, at);
             orders.reclaim.push((at + idle, id, at));
         }
@@ -376,7 +387,7 @@ impl Platform {
     /// Reclaims an environment that has been idle since then.
     pub fn reclaim(&mut self, id: NodeId, since: Moment, now: Moment, orders: &mut Orders) {
         if let Some(environment) = self.environments.get_mut(&id)
-            && environment.idle_since == Some(since)
+            && environment.life.idle_since == Some(since)
             && !environment.is_doomed
         {
             environment.is_doomed = true;
@@ -393,6 +404,7 @@ impl Platform {
             (false, false) => self.census.lost += 1,
         }
         self.account.frozen(id, at);
+        self.presence.end(&environment.life, at);
         if let Some(slot) = self.slots.iter().position(|slot| slot.node == Some(id)) {
             self.slots[slot].node = None;
             if self.stands() && self.scenario.platform.replaces {
@@ -417,7 +429,7 @@ impl Platform {
                 None => {}
                 Some(id) => {
                     let environment = &self.environments[&id];
-                    let slept = environment.idle_since.map(|since| now - since);
+                    let slept = environment.life.idle_since.map(|since| now - since);
                     if slept.zip(wake_every).is_some_and(|(slept, most)| slept >= most) && !environment.is_doomed {
                         let invocation =
                             Invocation { id: self.next_id(), request: None, wants_body: false, follow: false };

@@ -14,14 +14,20 @@ const TABLES: &[(&str, &str)] = &[
 const COLUMNS: &str = "workload,overlay,algorithm,replicas,figure,value";
 
 /// A row of a table.
-struct Row<'a> {
-    workload: &'a str,
-    overlay: &'a str,
-    algorithm: &'a str,
-    replicas: u32,
-    figure: &'a str,
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Row<'a> {
+    /// What was run.
+    pub workload: &'a str,
+    /// Over what.
+    pub overlay: &'a str,
+    /// What was compared.
+    pub algorithm: &'a str,
+    /// Of how many replicas.
+    pub replicas: u32,
+    /// What of our reports means the same.
+    pub figure: &'a str,
     /// None: that run failed.
-    value: Option<f64>,
+    pub value: Option<f64>,
 }
 
 impl<'a> Row<'a> {
@@ -45,28 +51,45 @@ fn read(text: &str) -> Result<(&str, Vec<Row<'_>>), String> {
     Ok((source, rows.collect::<Result<_, _>>()?))
 }
 
-/// The figures that `TABLE: WORKLOAD`, or `TABLE: WORKLOAD OVERLAY`, names; runs that failed have none.
+/// The source and the rows that `TABLE: WORKLOAD`, `TABLE: WORKLOAD OVERLAY` or `TABLE: WORKLOAD OVERLAY ALGORITHM` names.
 ///
 /// # Errors
 /// No such table, or nothing in it of that name: tells which there are.
-pub fn named(reference: &str) -> Result<Vec<Published>, String> {
+pub fn rows(reference: &str) -> Result<(&'static str, Vec<Row<'static>>), String> {
     let (name, rest) = reference.split_once(": ").ok_or_else(|| {
-        format!("{reference:?} is not of the form \"TABLE: WORKLOAD\" or \"TABLE: WORKLOAD OVERLAY\"")
+        format!(
+            "{reference:?} is not of the form \"TABLE: WORKLOAD\", \"TABLE: WORKLOAD OVERLAY\" or \
+             \"TABLE: WORKLOAD OVERLAY ALGORITHM\""
+        )
     })?;
     let (_, text) = TABLES.iter().find(|(table, _)| *table == name).ok_or_else(|| {
         let names: Vec<&str> = TABLES.iter().map(|(table, _)| *table).collect();
         format!("there is no table {name:?} of published figures; there are {}", names.join(", "))
     })?;
-    let (source, rows) = read(text).map_err(|error| format!("{name}: {error}"))?;
-    let (workload, overlay) = rest.split_once(' ').map_or((rest, None), |(workload, of)| (workload, Some(of)));
-    let meant = |row: &&Row| row.workload == workload && overlay.is_none_or(|overlay| row.overlay == overlay);
-    let figures: Vec<Published> = rows.iter().filter(meant).filter_map(|row| published(row, source)).collect();
-    if figures.is_empty() {
-        let known: BTreeSet<String> = rows.iter().map(|row| format!("{} {}", row.workload, row.overlay)).collect();
+    let (source, all) = read(text).map_err(|error| format!("{name}: {error}"))?;
+    let mut words = rest.splitn(3, ' ');
+    let [workload, overlay, algorithm] = std::array::from_fn(|_| words.next());
+    let is_meant = |row: &&Row| {
+        let named = [(workload, row.workload), (overlay, row.overlay), (algorithm, row.algorithm)];
+        named.iter().all(|(name, of_row)| name.is_none_or(|name| name == *of_row))
+    };
+    let meant: Vec<Row> = all.iter().filter(is_meant).copied().collect();
+    if meant.is_empty() {
+        let known: BTreeSet<String> = all.iter().map(|row| format!("{} {}", row.workload, row.overlay)).collect();
         let known: Vec<String> = known.into_iter().collect();
         return Err(format!("{name} has nothing of {rest:?}; it has {}", known.join(", ")));
     }
-    Ok(figures)
+    Ok((source, meant))
+}
+
+/// The figures among them; runs that failed have none.
+///
+/// # Errors
+/// As of [`rows`]; or all of these runs failed.
+pub fn named(reference: &str) -> Result<Vec<Published>, String> {
+    let (source, rows) = rows(reference)?;
+    let figures: Vec<Published> = rows.iter().filter_map(|row| published(row, source)).collect();
+    if figures.is_empty() { Err(format!("all runs of {reference:?} failed")) } else { Ok(figures) }
 }
 
 /// In which order figures stand beside published ones: elements first, since bytes depend on the encoding as well.
@@ -85,11 +108,20 @@ fn published(row: &Row<'_>, source: &str) -> Option<Published> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
     /// The figures of reports that something is published of.
     const FIGURES: &[&str] = &["delivered_bytes", "delivered_to_others_bytes", "delivered_to_others_elements"];
+
+    /// All rows, with the name of their table.
+    pub fn all() -> Vec<(&'static str, Row<'static>)> {
+        let of_table = |(name, text): &(&'static str, &'static str)| {
+            let rows = read(text).expect("it is sound").1;
+            rows.into_iter().map(|row| (*name, row)).collect::<Vec<_>>()
+        };
+        TABLES.iter().flat_map(of_table).collect()
+    }
 
     #[test]
     fn tables_are_sound_and_name_figures_of_reports() {
@@ -119,11 +151,14 @@ mod tests {
         let elements = tree.iter().filter(|figure| figure.figure == "delivered_to_others_elements");
         assert_eq!(elements.map(|figure| figure.value).fold(f64::MAX, f64::min), 21_000.0);
         assert!(tree.len() < named("enes-icde19: gset").expect("it is there").len());
+        let one = named("lasp-ppdp17: advertisement-counter hyparview whole states").expect("it is there");
+        assert_eq!((one.len(), one[0].of.as_str()), (6, "hyparview, whole states"));
         for (reference, part) in [
             ("gset", "TABLE: WORKLOAD"),
             ("lasp: gset", "enes-icde19, lasp-ppdp17"),
             ("enes-icde19: orset", "gset tree, retwis-0.25 partialmesh"),
             ("enes-icde19: gset ring", "nothing of \"gset ring\""),
+            ("enes-icde19: gset tree delta+XX", "nothing of \"gset tree delta+XX\""),
         ] {
             let error = named(reference).expect_err("there is none");
             assert!(error.contains(part), "{part:?} is missing in: {error}");

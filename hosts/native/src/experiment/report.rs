@@ -57,7 +57,7 @@ pub struct Report<'a> {
     series: Vec<Interval>,
     distributions: Distributions,
     published: Vec<Published>,
-    wall: Wall,
+    wall: Wall<'a>,
 }
 
 /// Figures by name, in alphabetical order. A name ends in its unit.
@@ -110,12 +110,14 @@ struct Advertisement {
 
 /// What differs from run to run.
 #[derive(Serialize)]
-struct Wall {
+struct Wall<'a> {
     seconds: f64,
     threads: usize,
     calls: u64,
     windows: u64,
     turns: u64,
+    /// What whoever made it wrote beside it.
+    note: Option<&'a str>,
     /// The most memory that this process has had, in bytes; none where the system does not tell.
     memory_peak_bytes: Option<u64>,
 }
@@ -200,11 +202,11 @@ fn advertisements(run: &mut Run) -> Vec<Advertisement> {
     shown.collect()
 }
 
-/// The report of a run, as JSON.
+/// The report of a run, as JSON, with a note beside how long it took.
 ///
 /// # Errors
 /// JSON that cannot be made would be a bug of ours.
-pub fn report(run: &mut Run) -> anyhow::Result<serde_json::Value> {
+pub fn report(run: &mut Run, note: Option<&str>) -> anyhow::Result<serde_json::Value> {
     let looks = Looks::of(run);
     let advertisements = advertisements(run);
     let begin_s = run.scenario.warmup_s;
@@ -269,6 +271,13 @@ pub fn report(run: &mut Run) -> anyhow::Result<serde_json::Value> {
         set("cost_usd_a_month", cost.usd_a_month);
         set("cost_usd_a_month_beyond_free", cost.usd_a_month_beyond_free);
     }
+    if let Some(frozen) = run.center.platform().frozen_share(run.now) {
+        set("frozen_percent", frozen.percent);
+        if let Some((least, most)) = frozen.of_whole_lives {
+            set("frozen_percent_min", least);
+            set("frozen_percent_max", most);
+        }
+    }
     if !advertisements.is_empty() {
         let over: u64 = advertisements.iter().map(|one| one.shown.saturating_sub(one.wanted)).sum();
         set("overcount", over as f64);
@@ -321,6 +330,7 @@ pub fn report(run: &mut Run) -> anyhow::Result<serde_json::Value> {
             calls: run.nodes.iter().map(|node| node.calls()).sum(),
             windows: run.windows.0,
             turns: run.windows.1,
+            note,
             memory_peak_bytes: memory_peak_bytes(),
         },
     };

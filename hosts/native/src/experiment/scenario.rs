@@ -62,8 +62,8 @@ pub struct Scenario {
     /// What is measured beyond what costs nothing.
     #[serde(default)]
     pub measure: Measure,
-    /// Figures that others published and that come with the program, to stand beside: `TABLE: WORKLOAD`, or
-    /// `TABLE: WORKLOAD OVERLAY`, of `experiments/published`.
+    /// Figures that others published and that come with the program, to stand beside: `TABLE: WORKLOAD`,
+    /// `TABLE: WORKLOAD OVERLAY` or `TABLE: WORKLOAD OVERLAY ALGORITHM`, of `experiments/published`.
     #[serde(default)]
     pub published_from: Vec<String>,
     /// Further ones, of whichever source.

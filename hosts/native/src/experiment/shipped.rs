@@ -21,6 +21,11 @@ pub const SHIPPED: &[(&str, &str)] = &[
     ("gset", include_str!("../../experiments/gset.toml")),
     ("outage", include_str!("../../experiments/outage.toml")),
     ("retwis", include_str!("../../experiments/retwis.toml")),
+    ("retwis-0.25", include_str!("../../experiments/retwis-0.25.toml")),
+    ("retwis-0.5", include_str!("../../experiments/retwis-0.5.toml")),
+    ("retwis-0.75", include_str!("../../experiments/retwis-0.75.toml")),
+    ("retwis-1.25", include_str!("../../experiments/retwis-1.25.toml")),
+    ("retwis-1.5", include_str!("../../experiments/retwis-1.5.toml")),
 ];
 
 /// The text of a scenario: a shipped one by its name, or a file.

@@ -17,6 +17,7 @@ const RUNS: &[(&str, &[&str])] = &[
     ("gcounter-mesh", &["gcounter", "--overlay", "mesh"]),
     ("gmap-10-mesh", &["gmap-10", "--overlay", "mesh"]),
     ("advertisement-server-17", &["advertisement-server", "--replicas", "17"]),
+    ("churn", &["churn"]),
 ];
 
 /// What is counted.
@@ -25,6 +26,8 @@ const FIGURES: &[&str] = &[
     "delivered_elements",
     "delivered_messages",
     "delivered_to_others_elements",
+    "frozen_percent",
+    "invocations",
     "published_bytes",
     "published_elements",
     "published_messages",
@@ -61,6 +64,8 @@ fn counts_are_those_that_were_blessed() {
     }
     assert!(counts.len() >= RUNS.len() * 9, "{counts:?}");
     reaches_its_goals(&counts);
+    let frozen = counts["churn.frozen_percent"];
+    assert!((45..=55).contains(&frozen), "{frozen} % of the time of churn is frozen; its file says half");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/experiment/counts.toml");
     if std::env::var_os("DAYFLY_BLESS").is_some() {
         let lines = counts.iter().map(|(name, count)| format!("{name} = {count}\n"));

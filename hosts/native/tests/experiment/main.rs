@@ -2,6 +2,7 @@
 
 mod counts;
 mod page;
+mod tables;
 
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -28,6 +28,7 @@ impl Unit {
             _ if figure.contains("_bytes") => Self::Bytes,
             _ if figure.ends_with("_ms") => Self::Milliseconds,
             _ if figure.contains("_usd") => Self::Dollars,
+            _ if figure.contains("_percent") => Self::Percent,
             _ => Self::Count,
         }
     }
@@ -94,6 +95,7 @@ mod tests {
         assert_eq!(Unit::of("replica_memory_bytes_max"), Unit::Bytes);
         assert_eq!(Unit::of("convergence_p99_ms"), Unit::Milliseconds);
         assert_eq!(Unit::of("cost_usd_a_month"), Unit::Dollars);
+        assert_eq!(Unit::of("frozen_percent_min"), Unit::Percent);
         assert_eq!(Unit::of("replica_entries_max"), Unit::Count);
     }
 }
