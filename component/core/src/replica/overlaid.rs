@@ -32,10 +32,13 @@ impl Replica {
             self.send_along(&mut frames, turn);
         }
         match &mut self.overlay {
-            overlay if neighbours.is_empty() => *overlay = None,
+            overlay if neighbours.is_empty() => {
+                self.link_numbers = overlay.take().map_or(self.link_numbers, |overlay| overlay.numbers());
+            }
             Some(overlay) => overlay.set(neighbours, interval_ms, turn.now),
             overlay @ None => {
-                let mut new = Overlay::new(&self.name, neighbours, interval_ms, (turn.chance)(), turn.now);
+                let mut new =
+                    Overlay::new(&self.name, neighbours, interval_ms, self.link_numbers, (turn.chance)(), turn.now);
                 if self.outbox.burst_dots().is_some() {
                     new.expect(turn.now);
                 }
