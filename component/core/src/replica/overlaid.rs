@@ -180,7 +180,7 @@ impl Replica {
         self.greet(frames, turn);
     }
 
-    /// A member's inbox is gone. What was sent to it alone is sent to others.
+    /// A member's inbox is gone. Own writes that only it was to be told are kept by the broker for the replica itself.
     pub(super) fn lose(&mut self, name: &str, turn: &Turn<'_>) {
         if name == self.name {
             return;
@@ -189,8 +189,8 @@ impl Replica {
         self.repair.lose_peer(name, turn.now);
         let Some(overlay) = &mut self.overlay else { return };
         overlay.lose(name);
-        let to = overlay.branches().next().unwrap_or(&self.name).to_owned();
-        self.outbox.redirect(name, &to, turn.now);
+        // Others that are neighbours were told the same, or will ask. Its number is one of that link, so it is for nobody else.
+        self.outbox.redirect(name, &self.name, turn.now);
     }
 
     // --- in ---
