@@ -124,8 +124,9 @@ pub fn check(own: &str, neighbours: &[String], interval_ms: u32) -> Result<(), O
 }
 
 impl Overlay {
-    /// With these neighbours, of which nothing was heard.
-    pub fn new(own: &str, neighbours: &[String], interval_ms: u32, chance: u64, now: Timestamp) -> Self {
+    /// With these neighbours, of which nothing was heard. `numbers`: of an overlay that this incarnation was in before,
+    /// [`Self::numbers`], so that no frame looks like a late one; else 0.
+    pub fn new(own: &str, neighbours: &[String], interval_ms: u32, numbers: u64, chance: u64, now: Timestamp) -> Self {
         let interval_ms = u64::from(interval_ms);
         let mut overlay = Self {
             interval_ms,
@@ -134,7 +135,7 @@ impl Overlay {
             tree: Tree::new(own.to_owned(), now),
             sync_at: None,
             expects: false,
-            numbers: 0,
+            numbers,
             heads: BTreeMap::new(),
         };
         overlay.set(neighbours, interval_ms as u32, now);
@@ -145,11 +146,16 @@ impl Overlay {
     pub fn set(&mut self, neighbours: &[String], interval_ms: u32, now: Timestamp) {
         self.interval_ms = interval_ms.into();
         self.phase_ms %= self.interval_ms;
-        self.numbers = self.links.values().map(Link::number).max().unwrap_or(0).max(self.numbers);
+        self.numbers = self.numbers();
         self.links.retain(|name, _| neighbours.contains(name));
         for name in neighbours {
             self.links.entry(name.clone()).or_insert_with(|| Link::new(self.numbers, now));
         }
+    }
+
+    /// The greatest number that any link has or had.
+    pub fn numbers(&self) -> u64 {
+        self.links.values().map(Link::number).max().unwrap_or(0).max(self.numbers)
     }
 
     /// Begins a new incarnation: nothing is known of anybody.

@@ -49,6 +49,8 @@ pub struct Replica {
     log: Log,
     /// The neighbours that it speaks to in place of everyone; none: it speaks to everyone.
     overlay: Option<Overlay>,
+    /// The greatest number of a link of an overlay that it was in before.
+    link_numbers: u64,
     /// How many messages were received since the start.
     messages: u64,
     /// Until when this replica has said that it is awake.
@@ -129,6 +131,7 @@ impl Replica {
             gathering: Gathering::default(),
             log: Log::new(config.log_bytes),
             overlay: None,
+            link_numbers: 0,
             messages: 0,
             awake_until: turn.now,
             is_awake: false,

@@ -127,10 +127,13 @@ impl Cluster<'_> {
     }
 
     fn is_calm(&mut self) -> Result<bool> {
+        Ok(self.is_still() && self.is_agreed()?)
+    }
+
+    /// Whether all are complete and quiet, and have the same root.
+    fn is_agreed(&mut self) -> Result<bool> {
         let living = self.living();
-        // In an overlay some sign of life is always under way.
-        let is_still = self.plan.overlay_ms.is_some() || self.is_still();
-        if !is_still || !living.iter().all(|id| self.node(*id).quiet && self.node(*id).serve_anyone) {
+        if !living.iter().all(|id| self.node(*id).quiet && self.node(*id).serve_anyone) {
             return Ok(false);
         }
         let mut roots = Vec::new();
@@ -172,7 +175,9 @@ impl Cluster<'_> {
         let calm_frames = self.trace.frames - frames;
         self.tap();
         self.run_for(SILENCE_MS)?;
-        let (sent, quiet) = (self.tapped_but_snapshots(), self.is_calm()?);
+        let sent = self.tapped_but_snapshots();
+        // In an overlay some sign of life may be under way.
+        let quiet = self.is_agreed()? && (self.plan.overlay_ms.is_some() || self.is_still());
         self.published = None;
         ensure!(sent == 0 && quiet, "after all were quiet, {sent} frames were sent; still calm: {quiet}");
         let mut verdict = Verdict { calm_ms, calm_frames, replicas: self.living().len(), ..Verdict::default() };

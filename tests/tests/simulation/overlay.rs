@@ -252,6 +252,21 @@ fn an_overlay_ends_when_nobody_has_neighbours() {
 }
 
 #[test]
+fn an_overlay_that_is_begun_anew_is_heard() {
+    let (mut cluster, ids) = ring(3, 1);
+    all_write(&mut cluster, &ids, 0);
+    cluster.run_for(MENDED_MS).expect("a run");
+    cluster.set_neighbours(ids[2], &[], 0).expect("no neighbours");
+    link(&mut cluster, &ids, 1);
+    cluster.run_for(MENDED_MS).expect("a run");
+    cluster.tap();
+    all_write(&mut cluster, &ids, 1);
+    cluster.run_for(MENDED_MS).expect("a run");
+    agree(&mut cluster);
+    assert_eq!(told(&cluster), (3 * 2, 0), "nothing that it says is taken for something late");
+}
+
+#[test]
 fn neighbours_out_of_bounds_are_refused_and_change_nothing() {
     let (mut cluster, ids) = ring(3, 1);
     let many: Vec<String> = (0..65).map(|nth| format!("m{nth}")).collect();

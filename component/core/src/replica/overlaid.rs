@@ -32,10 +32,13 @@ impl Replica {
             self.send_along(&mut frames, turn);
         }
         match &mut self.overlay {
-            overlay if neighbours.is_empty() => *overlay = None,
+            overlay if neighbours.is_empty() => {
+                self.link_numbers = overlay.take().map_or(self.link_numbers, |overlay| overlay.numbers());
+            }
             Some(overlay) => overlay.set(neighbours, interval_ms, turn.now),
             overlay @ None => {
-                let mut new = Overlay::new(&self.name, neighbours, interval_ms, (turn.chance)(), turn.now);
+                let mut new =
+                    Overlay::new(&self.name, neighbours, interval_ms, self.link_numbers, (turn.chance)(), turn.now);
                 if self.outbox.burst_dots().is_some() {
                     new.expect(turn.now);
                 }
@@ -177,7 +180,7 @@ impl Replica {
         self.greet(frames, turn);
     }
 
-    /// A member's inbox is gone. What was sent to it alone is sent to others.
+    /// A member's inbox is gone. Own writes that only it was to be told are kept by the broker for the replica itself.
     pub(super) fn lose(&mut self, name: &str, turn: &Turn<'_>) {
         if name == self.name {
             return;
@@ -186,8 +189,8 @@ impl Replica {
         self.repair.lose_peer(name, turn.now);
         let Some(overlay) = &mut self.overlay else { return };
         overlay.lose(name);
-        let to = overlay.branches().next().unwrap_or(&self.name).to_owned();
-        self.outbox.redirect(name, &to, turn.now);
+        // Others that are neighbours were told the same, or will ask. Its number is one of that link, so it is for nobody else.
+        self.outbox.redirect(name, &self.name, turn.now);
     }
 
     // --- in ---
