@@ -8,6 +8,7 @@ use crate::client::Failure;
 
 /// Their names and texts, by name.
 pub const SHIPPED: &[(&str, &str)] = &[
+    ("advertisement-10000", include_str!("../../experiments/advertisement-10000.toml")),
     ("advertisement-heavy", include_str!("../../experiments/advertisement-heavy.toml")),
     ("advertisement-server", include_str!("../../experiments/advertisement-server.toml")),
     ("bootstrap", include_str!("../../experiments/bootstrap.toml")),
