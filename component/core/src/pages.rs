@@ -22,6 +22,11 @@ impl<T> Pages<T> {
         self.pages.last().map_or(0, |last| (self.pages.len() - 1) * PAGE + last.len())
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.pages.is_empty()
+    }
+
     /// Appends an element and gives its index.
     pub fn push(&mut self, element: T) -> u32 {
         let index = self.len();
@@ -88,6 +93,7 @@ mod tests {
     #[test]
     fn it_is_a_list() {
         let mut pages = Pages::default();
+        assert!(pages.is_empty());
         let count = 2 * PAGE as u32 + 1;
         for n in 0..count {
             assert_eq!(pages.push(n), n);

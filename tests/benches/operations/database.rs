@@ -69,7 +69,7 @@ pub const ADDITIONS: u64 = 1_000;
 impl Additions {
     pub fn new(writer_count: u64, database: &Store) -> Self {
         let others = writers(writer_count.max(2)).into_iter().skip(1);
-        let tail = |writer| database.seen(writer).map_or(0, Intervals::max);
+        let tail = |writer| database.seen(writer).map_or(0, |seen| seen.max());
         let mut writers: Vec<(WriterId, u64)> = others.map(|writer| (writer, tail(writer))).collect();
         writers.sort_unstable();
         writers.truncate(ADDITIONS as usize);
@@ -95,7 +95,7 @@ impl Additions {
             parts.push(ChunkPart { writer: *writer, context: Intervals::span(*tail + 1, *tail + share), entries });
             *tail += share;
         }
-        let gone = parts.iter().map(|part| ChunkPart { entries: Vec::new(), ..part.clone() }).collect();
+        let gone = parts.iter().map(|part| ChunkPart { entries: ChunkEntries::new(), ..part.clone() }).collect();
         (elements, Chunk { cells, parts }, Chunk { cells: Vec::new(), parts: gone })
     }
 }
