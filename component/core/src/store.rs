@@ -98,9 +98,10 @@ impl Joined {
     }
 }
 
-/// Memory of a writer with more than its newest dot live, of a cell without text and of an entry in its orders, for
-/// [`Store::bytes`].
-const WRITER_BYTES: usize = 160;
+/// Memory of a writer, of one of which more than the newest dot is live, of a cell without text and of an entry in its
+/// orders, for [`Store::bytes`].
+const WRITER_BYTES: usize = 48;
+const FULL_WRITER_BYTES: usize = 160;
 const CELL_BYTES: usize = 192;
 const ENTRY_BYTES: usize = 60;
 
@@ -140,6 +141,7 @@ impl Store {
         self.table.len() * ENTRY_BYTES
             + self.cell_index.len() * CELL_BYTES
             + self.writers.len() * WRITER_BYTES
+            + self.writers.full_count() * FULL_WRITER_BYTES
             + self.text_bytes
     }
 
@@ -358,10 +360,8 @@ impl Store {
 
     /// The same, if it is known what the writer contributes to the root.
     fn refresh_from(&mut self, before: Digest, writer: u32) {
-        let state = self.writers.get_mut(writer);
-        state.refresh();
         self.root.subtract(before);
-        self.root.add(state.digest());
+        self.root.add(self.writers.refresh(writer).digest());
     }
 
     /// Where an entry stands in its cell's order.
@@ -413,9 +413,9 @@ impl Store {
     pub fn assert_sound(&self) {
         let mut slots = 0;
         let mut root = Digest::default();
+        self.writers.assert_sound();
         for index in self.writers.iter() {
             let writer = self.writers.get(index);
-            writer.assert_sound();
             for live in writer.live() {
                 let entry = self.table.get(live.slot());
                 assert_eq!(
@@ -427,7 +427,6 @@ impl Store {
             }
             root.add(writer.digest());
         }
-        assert!(self.context().map(|(id, _)| id).is_sorted_by(|a, b| a < b), "writers stand in the order of their ids");
         assert_eq!(root, self.root, "the root is the sum of the writers' digests");
         assert_eq!(slots, self.table.len(), "every entry is in its writer's order");
         let mut in_cells = 0;

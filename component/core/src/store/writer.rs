@@ -21,6 +21,8 @@ pub(super) struct Writers {
     order: Blocks<u32>,
     /// Their indices, to be found at once: a search in the order goes through as much memory as its path is long.
     found: HashTable<u32>,
+    /// How many are more than [`State::Plain`], as of their last [`Self::refresh`].
+    full_count: usize,
 }
 
 /// Ids are random, all but their era.
@@ -70,6 +72,18 @@ impl Writers {
         self.writers.get_mut(index)
     }
 
+    /// How many take more than their place in the list.
+    pub fn full_count(&self) -> usize {
+        self.full_count
+    }
+
+    /// Brings a writer's digest up to date, and its form.
+    pub fn refresh(&mut self, index: u32) -> &Writer {
+        let writer = self.writers.get_mut(index);
+        writer.refresh(&mut self.full_count);
+        writer
+    }
+
     /// The indices, by id.
     pub fn iter(&self) -> blocks::Iter<'_, u32> {
         self.order.iter()
@@ -84,6 +98,19 @@ impl Writers {
 
     fn search(&self, id: WriterId) -> Result<Position, Position> {
         self.order.search(|index| self.get(*index).id.cmp(&id))
+    }
+
+    /// Checks the invariants by brute force.
+    pub fn assert_sound(&self) {
+        self.writers.iter().for_each(Writer::assert_sound);
+        assert!(self.iter().map(|index| self.get(index).id).is_sorted_by(|a, b| a < b), "writers stand in order");
+        assert!(self.iter().all(|index| self.find(self.get(index).id) == Some(index)), "each is found");
+        assert_eq!(self.writers.len(), self.order.len(), "each stands in the order");
+        assert_eq!(
+            self.writers.iter().filter(|writer| writer.is_full()).count(),
+            self.full_count,
+            "the full are counted"
+        );
     }
 
     /// Bytes on the heap.
@@ -128,6 +155,8 @@ struct Full {
     /// What this writer contributes to the root.
     digest: Digest,
     changed: Changed,
+    /// Whether it is among [`Writers::full_count`].
+    is_counted: bool,
 }
 
 /// Blocks of dots, ascending, and the save version in which each last changed. A block that is absent never changed by
@@ -280,14 +309,20 @@ impl Writer {
         self.see(dots, version)
     }
 
-    /// Brings the digest up to date.
-    pub fn refresh(&mut self) {
+    fn refresh(&mut self, full_count: &mut usize) {
         if let State::Full(full) = &mut self.state {
             full.digest = match full.seen.is_empty() {
                 true => Digest::default(),
                 false => digest(self.id, full.live_digest, full.seen.iter()),
             };
-            if let Some(plain) = full.as_plain() {
+            let plain = full.as_plain();
+            match (plain.is_none(), full.is_counted) {
+                (true, false) => *full_count += 1,
+                (false, true) => *full_count -= 1,
+                (true, true) | (false, false) => {}
+            }
+            full.is_counted = plain.is_none();
+            if let Some(plain) = plain {
                 self.state = plain;
             }
         }
@@ -305,6 +340,7 @@ impl Writer {
                 live_digest: plain.map_or(Digest::default(), |live| dot_digest(self.id, live.seq())),
                 digest: self.digest(),
                 changed: self.changed().into_owned(),
+                is_counted: false,
             }));
         }
         match &mut self.state {
@@ -320,8 +356,13 @@ impl Writer {
         }
     }
 
+    /// Whether it takes the heap.
+    fn is_full(&self) -> bool {
+        matches!(self.state, State::Full(_))
+    }
+
     /// Checks the invariants by brute force.
-    pub fn assert_sound(&self) {
+    fn assert_sound(&self) {
         assert!(self.live().map(Live::seq).is_sorted_by(|a, b| a < b), "live entries stand in order");
         assert!(self.changed().is_sorted_by(|a, b| a.0 < b.0), "blocks to be saved ascend");
         let mut live_digest = Digest::default();
