@@ -7,7 +7,9 @@
 use std::collections::BTreeSet;
 
 use crate::cell::{Cell, DataType};
-use crate::chunk::{Chunk, ChunkEntries, ChunkEntry, ChunkPart, SEQ_END, read_cell, write_cell};
+use crate::chunk::{
+    Chunk, ChunkEntries, ChunkEntry, ChunkPart, read_cell, read_intervals, write_cell, write_intervals,
+};
 use crate::codec::{CodecError, Reader, Writer};
 use crate::digest::Digest;
 use crate::dot::{Era, WriterId};
@@ -225,12 +227,7 @@ fn read_name(reader: &mut Reader<'_>, era: Era) -> Result<Name, CodecError> {
 fn write_context(out: &mut Writer, context: &Intervals, entries: &[ChunkEntry]) {
     let all_live = context.len() == entries.len() as u64;
     out.number((context.interval_count() as u64) << 1 | u64::from(all_live));
-    let mut least = 1;
-    for (low, high) in context.iter() {
-        out.number(low - least);
-        out.number(high - low);
-        least = high + 2;
-    }
+    write_intervals(out, context);
     if all_live {
         return;
     }
@@ -260,20 +257,7 @@ fn read_context(
     mut live: impl FnMut(u64) -> Result<(), CodecError>,
 ) -> Result<Intervals, CodecError> {
     let tag = reader.number()?;
-    let mut context = Intervals::default();
-    let mut least = 1_u64;
-    for _ in 0..tag >> 1 {
-        let low = least.checked_add(reader.number()?);
-        let high = low.zip(Some(reader.number()?)).and_then(|(low, more)| low.checked_add(more));
-        let (Some(low), Some(high)) = (low, high.filter(|high| *high < SEQ_END)) else {
-            return Err(CodecError::Broken("an interval"));
-        };
-        context.insert_span(low, high);
-        least = high + 2;
-    }
-    if context.is_empty() {
-        return Err(CodecError::Broken("a writer without dots"));
-    }
+    let context = read_intervals(reader, tag >> 1)?;
     if tag & 1 == 1 {
         context.iter().flat_map(|(low, high)| low..=high).try_for_each(&mut live)?;
         return Ok(context);

@@ -157,13 +157,7 @@ pub fn write_dots<'a>(out: &mut Writer, dots: impl Iterator<Item = (WriterId, &'
     for (writer, intervals) in dots {
         writers.wide(writer.0);
         spans.number(intervals.interval_count() as u64);
-        let mut least = 1;
-        for (low, high) in intervals.iter() {
-            spans.number(low - least);
-            spans.number(high - low);
-            // Intervals do not touch, so the next begins two higher at least.
-            least = high + 2;
-        }
+        write_intervals(&mut spans, intervals);
     }
     out.column(writers);
     out.column(spans);
@@ -204,28 +198,41 @@ impl<'a> Dots<'a> {
         if self.last.replace(writer).is_some_and(|last| last >= writer) {
             return Err(CodecError::Broken("the writers do not ascend"));
         }
-        let mut intervals = Intervals::default();
-        let mut least = 1_u64;
         let count = self.spans.number()?;
-        for _ in 0..count {
-            let low = least.checked_add(self.spans.number()?);
-            let high = low.zip(Some(self.spans.number()?)).and_then(|(low, more)| low.checked_add(more));
-            let (Some(low), Some(high)) = (low, high.filter(|high| *high < SEQ_END)) else {
-                return Err(CodecError::Broken("an interval"));
-            };
-            intervals.insert_span(low, high);
-            least = high + 2;
-        }
-        if intervals.is_empty() {
-            return Err(CodecError::Broken("a writer without dots"));
-        }
-        Ok(Some((writer, intervals)))
+        Ok(Some((writer, read_intervals(&mut self.spans, count)?)))
     }
 
     /// Ends the reading; an error if something is left.
     fn end(self) -> Result<(), CodecError> {
         self.spans.end()
     }
+}
+
+/// Appends the intervals of one writer's dots; their number is the caller's to write.
+pub fn write_intervals(out: &mut Writer, intervals: &Intervals) {
+    let mut least = 1;
+    for (low, high) in intervals.iter() {
+        out.number(low - least);
+        out.number(high - low);
+        // Intervals do not touch, so the next begins two higher at least.
+        least = high + 2;
+    }
+}
+
+/// Reads so many intervals; none is refused.
+pub fn read_intervals(reader: &mut Reader<'_>, count: u64) -> Result<Intervals, CodecError> {
+    let mut intervals = Intervals::default();
+    let mut least = 1_u64;
+    for _ in 0..count {
+        let low = least.checked_add(reader.number()?);
+        let high = low.zip(Some(reader.number()?)).and_then(|(low, more)| low.checked_add(more));
+        let (Some(low), Some(high)) = (low, high.filter(|high| *high < SEQ_END)) else {
+            return Err(CodecError::Broken("an interval"));
+        };
+        intervals.insert_span(low, high);
+        least = high + 2;
+    }
+    if intervals.is_empty() { Err(CodecError::Broken("a writer without dots")) } else { Ok(intervals) }
 }
 
 /// Appends a cell.
