@@ -304,6 +304,20 @@ mod tests {
         assert_eq!(Mutation::parse("name", &text).expect("it has the form").replace, "");
     }
 
+    /// They are planted by hand only; this notices at once that what one searches was changed.
+    #[test]
+    fn all_that_are_committed_apply() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mutations = read_all(&root.join("tests/mutations")).expect("they can be read");
+        assert!(!mutations.is_empty());
+        for mutation in mutations {
+            let source = fs::read_to_string(root.join("component/core/src").join(&mutation.file)).expect("it is there");
+            if let Err(error) = mutation.apply(&source) {
+                panic!("{}: {error}", mutation.name);
+            }
+        }
+    }
+
     #[test]
     fn what_is_no_mutation_is_refused() {
         for text in ["", "Why.\n", &TEXT.replace("--- replace", "---"), &TEXT.replace("three", "one\n  two")] {
