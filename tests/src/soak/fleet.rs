@@ -31,6 +31,9 @@ const LOG_MIB: &str = "128";
 const LINGER: &str = "0.2";
 /// At which age an environment of functions is reclaimed.
 const RECLAIM: Duration = Duration::from_secs(45);
+/// How often all environments are woken and asked for their status before it is told what was not seen. In each round
+/// one more may be reclaimed between the two.
+const STATUS_ROUNDS: usize = 4;
 
 /// Where a write was answered, as far as it matters whether that has ended since.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -301,13 +304,20 @@ impl Fleet {
         };
         let of_http = [Host::Native, Host::Spin].map(|host| self.targets(host)).concat();
         let mut statuses = of_http.iter().map(status).collect::<Result<Vec<_>>>()?;
-        // Each request takes the environment that has been frozen for longest.
         let mut seen = BTreeSet::new();
-        for _ in 0..2 * self.wanted_functions {
+        for _ in 0..STATUS_ROUNDS {
+            // One may have been reclaimed by its age since all were last there: a request would not start another.
             self.functions.await_idle()?;
-            let told = status(&Target::Function)?;
-            if seen.insert(told["name"].as_str().context("no name")?.to_owned()) {
-                statuses.push(told);
+            self.functions.wake_at_once(self.wanted_functions, 1)?;
+            // Each request takes the environment that has been frozen for longest.
+            for _ in 0..self.wanted_functions {
+                self.functions.await_idle()?;
+                let told = status(&Target::Function)?;
+                if seen.len() < self.wanted_functions
+                    && seen.insert(told["name"].as_str().context("no name")?.to_owned())
+                {
+                    statuses.push(told);
+                }
             }
             if seen.len() == self.wanted_functions {
                 break;
