@@ -7,9 +7,15 @@
 use std::collections::BTreeMap;
 
 use crate::chunk::Chunk;
+use crate::codec::Writer;
+use crate::frame::write_members;
 use crate::member::Record;
 use crate::store::{Range, Store};
 use crate::time::Timestamp;
+
+/// What was gathered is measured when it seems to be full, if more than this part of a frame, one in so many, came since it
+/// was measured last.
+const REMEASURED_PART: usize = 8;
 
 /// What a combiner has gathered and not sent yet.
 #[derive(Default)]
@@ -19,8 +25,10 @@ pub struct Gathering {
     store: Store,
     /// What was new of their senders.
     records: BTreeMap<String, (Record, bool)>,
-    /// Upper bound of the frame to come, in bytes.
+    /// Upper bound of the frame to come, in bytes: what it was when it was last made to see, and the messages since.
     bytes: usize,
+    /// How many of these bytes came since.
+    added_bytes: usize,
     /// When to send it, and the number of the first message in it; none while there is nothing.
     pending: Option<(Timestamp, u64)>,
 }
@@ -48,14 +56,33 @@ impl Gathering {
     }
 
     /// Whether so many bytes more would be too many for one frame.
-    pub fn is_full_for(&self, bytes: usize, fill_bytes: usize) -> bool {
-        self.pending.is_some() && self.bytes + bytes > fill_bytes
+    pub fn is_full_for(&mut self, bytes: usize, fill_bytes: usize) -> bool {
+        let is_full = |now: &Self| now.pending.is_some() && now.bytes + bytes > fill_bytes;
+        // Most of a message of one write is its header, and a later count takes the place of its writer's last. To see what
+        // that leaves takes as long as making the frame, so it is only seen if it may be worth that.
+        if is_full(self) && self.added_bytes > fill_bytes / REMEASURED_PART {
+            self.bytes = self.frame_bytes();
+            self.added_bytes = 0;
+        }
+        is_full(self)
+    }
+
+    /// How many bytes what was gathered takes in a frame.
+    fn frame_bytes(&self) -> usize {
+        let mut out = Writer::new();
+        write_members(&mut out, self.records.values());
+        out.len() + self.chunk().encode().len()
+    }
+
+    fn chunk(&self) -> Chunk {
+        self.store.extract(&self.store.describe(Range::ALL).seen)
     }
 
     /// Takes in the message with this number, which is so many bytes long; to be sent after `wait_ms` at latest.
     pub fn add(&mut self, share: &Chunk, bytes: usize, message: u64, wait_ms: u32, now: Timestamp) {
         self.store.join(share);
         self.bytes += bytes;
+        self.added_bytes += bytes;
         self.pending.get_or_insert((now.plus_ms(wait_ms.into()), message));
     }
 
@@ -67,9 +94,8 @@ impl Gathering {
     /// Gives what was gathered, if anything was, and begins anew.
     pub fn take(&mut self) -> Option<Gathered> {
         let (_, first_message) = self.pending?;
-        let Self { store, records, .. } = std::mem::take(self);
-        let dots = store.describe(Range::ALL).seen;
-        Some(Gathered { chunk: store.extract(&dots), records: records.into_values().collect(), first_message })
+        let gathered = std::mem::take(self);
+        Some(Gathered { chunk: gathered.chunk(), records: gathered.records.into_values().collect(), first_message })
     }
 }
 
@@ -111,11 +137,32 @@ mod tests {
 
     #[test]
     fn a_frame_is_sent_before_it_is_too_full_and_an_empty_one_never_is() {
+        const FILL_BYTES: usize = 2_000;
+        // As long as a share with its header, of which a combined frame has one alone.
+        const MESSAGE_BYTES: usize = 130;
         let mut gathering = Gathering::default();
-        assert!(!gathering.is_full_for(1_000, 500));
-        gathering.add(&Chunk::default(), 400, 1, 100, Timestamp(0));
-        assert!(!gathering.is_full_for(100, 500));
-        assert!(gathering.is_full_for(101, 500));
-        assert!(gathering.take().is_some_and(|gathered| gathered.chunk.is_empty()), "the root is told in any case");
+        assert!(!gathering.is_full_for(FILL_BYTES + 1, FILL_BYTES));
+        let mut writers = 0;
+        while !gathering.is_full_for(MESSAGE_BYTES, FILL_BYTES) {
+            writers += 1;
+            let share = put(&mut Store::new(), writers, b"four");
+            assert!(share.encode().len() <= MESSAGE_BYTES);
+            gathering.add(&share, MESSAGE_BYTES, 1, 100, Timestamp(0));
+        }
+        let bytes = gathering.take().expect("much was gathered").chunk.encode().len();
+        assert!((FILL_BYTES / 4 * 3..=FILL_BYTES).contains(&bytes), "{bytes} of {FILL_BYTES} bytes");
+        assert!(!gathering.is_full_for(FILL_BYTES + 1, FILL_BYTES));
+    }
+
+    #[test]
+    fn what_takes_the_place_of_what_was_gathered_takes_no_room() {
+        let (mut gathering, mut store) = (Gathering::default(), Store::new());
+        for message in 1..1_000 {
+            let share = put(&mut store, 1, b"again");
+            assert!(!gathering.is_full_for(130, 2_000), "full after {message} messages");
+            gathering.add(&share, 130, message, 100, Timestamp(0));
+        }
+        let gathered = gathering.take().expect("much was gathered");
+        assert_eq!((gathered.first_message, gathered.chunk.parts[0].entries.len()), (1, 1));
     }
 }

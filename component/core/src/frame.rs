@@ -390,7 +390,8 @@ impl Answer {
     }
 }
 
-fn write_members(out: &mut Writer, records: &[(Record, bool)]) {
+/// Appends members and whether each has the whole database.
+pub fn write_members<'a>(out: &mut Writer, records: impl IntoIterator<Item = &'a (Record, bool)>) {
     for (record, complete) in records {
         record.write(out);
         out.flag(*complete);
