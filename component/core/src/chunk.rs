@@ -221,18 +221,28 @@ pub fn write_intervals(out: &mut Writer, intervals: &Intervals) {
 
 /// Reads so many intervals; none is refused.
 pub fn read_intervals(reader: &mut Reader<'_>, count: u64) -> Result<Intervals, CodecError> {
-    let mut intervals = Intervals::default();
-    let mut least = 1_u64;
-    for _ in 0..count {
-        let low = least.checked_add(reader.number()?);
-        let high = low.zip(Some(reader.number()?)).and_then(|(low, more)| low.checked_add(more));
-        let (Some(low), Some(high)) = (low, high.filter(|high| *high < SEQ_END)) else {
-            return Err(CodecError::Broken("an interval"));
-        };
-        intervals.insert_span(low, high);
-        least = high + 2;
+    if count == 0 {
+        return Err(CodecError::Broken("a writer without dots"));
     }
-    if intervals.is_empty() { Err(CodecError::Broken("a writer without dots")) } else { Ok(intervals) }
+    let (low, high) = read_interval(reader, 1)?;
+    let mut intervals = Intervals::span(low, high);
+    let mut last = high;
+    for _ in 1..count {
+        let (low, high) = read_interval(reader, last + 2)?;
+        intervals.insert_span(low, high);
+        last = high;
+    }
+    Ok(intervals)
+}
+
+/// Reads an interval that begins at `least` or later.
+fn read_interval(reader: &mut Reader<'_>, least: u64) -> Result<(u64, u64), CodecError> {
+    let low = least.checked_add(reader.number()?);
+    let high = low.zip(Some(reader.number()?)).and_then(|(low, more)| low.checked_add(more));
+    match (low, high) {
+        (Some(low), Some(high)) if high < SEQ_END => Ok((low, high)),
+        _ => Err(CodecError::Broken("an interval")),
+    }
 }
 
 /// Appends a cell.

@@ -81,12 +81,18 @@ impl<'a> Reader<'a> {
     }
 
     /// A number.
+    #[inline]
     pub fn number(&mut self) -> Result<u64, CodecError> {
         // Nearly all numbers are their only byte.
         if let Some((&first @ 0..=ONE_BYTE_MAX, rest)) = self.rest.split_first() {
             self.rest = rest;
             return Ok(first.into());
         }
+        self.long_number()
+    }
+
+    #[cold]
+    fn long_number(&mut self) -> Result<u64, CodecError> {
         let (number, used): (u64, usize) =
             bincode::decode_from_slice(self.rest, CONFIG).map_err(|error| match error {
                 DecodeError::UnexpectedEnd { .. } => CodecError::Short,

@@ -10,13 +10,7 @@ pub struct Digest(pub [u64; 2]);
 impl Digest {
     /// The digest of the set with the one element that is made of these words.
     pub fn of(words: impl IntoIterator<Item = u64>) -> Self {
-        // Two chains with different odd constants (fractional parts of the golden ratio and of the root of 2).
-        let mut sums = [0x9e37_79b9_7f4a_7c15_u64, 0x6a09_e667_f3bc_c909];
-        for word in words {
-            sums[0] = mix(sums[0] ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15);
-            sums[1] = mix(sums[1].wrapping_mul(0x6a09_e667_f3bc_c909) ^ word).wrapping_add(1);
-        }
-        Self([mix(sums[0]), mix(sums[1])])
+        words.into_iter().fold(Words::new(), Words::and).digest()
     }
 
     /// Adds the digest of another set.
@@ -29,6 +23,32 @@ impl Digest {
     pub fn subtract(&mut self, other: Self) {
         self.0[0] = self.0[0].wrapping_sub(other.0[0]);
         self.0[1] = self.0[1].wrapping_sub(other.0[1]);
+    }
+}
+
+/// The words of an element so far. Elements that begin alike need not be mixed from their beginnings each.
+#[derive(Clone, Copy)]
+pub struct Words([u64; 2]);
+
+impl Words {
+    /// None yet.
+    pub fn new() -> Self {
+        // Two chains with different odd constants (fractional parts of the golden ratio and of the root of 2).
+        Self([0x9e37_79b9_7f4a_7c15, 0x6a09_e667_f3bc_c909])
+    }
+
+    /// These, and one more.
+    pub fn and(self, word: u64) -> Self {
+        let Self([one, other]) = self;
+        Self([
+            mix(one ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15),
+            mix(other.wrapping_mul(0x6a09_e667_f3bc_c909) ^ word).wrapping_add(1),
+        ])
+    }
+
+    /// The digest of the set with this element.
+    pub fn digest(self) -> Digest {
+        Digest(self.0.map(mix))
     }
 }
 

@@ -53,8 +53,19 @@ impl Intervals {
         self.spans.last().map_or(0, |span| span.1)
     }
 
+    /// The only interval, as nearly all sets have.
+    pub fn only(&self) -> Option<(u64, u64)> {
+        match self.spans[..] {
+            [only] => Some(only),
+            [..] => None,
+        }
+    }
+
     /// Whether the set holds this number.
     pub fn contains(&self, n: u64) -> bool {
+        if let Some((low, high)) = self.only() {
+            return (low..=high).contains(&n);
+        }
         let at = self.spans.partition_point(|span| span.1 < n);
         self.spans.get(at).is_some_and(|span| span.0 <= n)
     }

@@ -226,6 +226,9 @@ impl Replica {
     }
 
     pub(super) fn observe_clocks(&mut self, chunk: &Chunk, turn: &Turn<'_>) {
+        if chunk.cells.iter().all(|cell| cell.leaf != DataType::LwwRegister) {
+            return;
+        }
         for entry in chunk.parts.iter().flat_map(|part| &part.entries) {
             if chunk.cells[entry.cell as usize].leaf == DataType::LwwRegister {
                 self.clock.observe(Stamp::of_payload(&entry.payload), turn.now);

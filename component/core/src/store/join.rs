@@ -1,9 +1,9 @@
 //! The join: a dot that both have is live only where both have it live; a dot that was not seen is taken over.
 
 use super::{Joined, Store};
+use crate::cell::DataType;
 use crate::chunk::{Chunk, ChunkEntries, ChunkEntry, ChunkPart};
 use crate::intervals::{DotSet, Intervals};
-use crate::store::table::Entry;
 use crate::types::counter;
 
 impl Store {
@@ -35,6 +35,10 @@ impl Store {
         // Looked for one after the other and before anything else, so that their ways to memory overlap.
         let known: Vec<Option<u32>> = chunk.parts.iter().map(|part| self.writers.find(part.writer)).collect();
         for (part, known) in chunk.parts.iter().zip(known) {
+            if removals.is_none() && known.is_some_and(|index| self.advance_count(index, part, &mut cells, &mut joined))
+            {
+                continue;
+            }
             let index = known.unwrap_or_else(|| self.writers.find_or_insert(part.writer));
             let before = self.writers.get(index).digest();
             match &mut removals {
@@ -46,7 +50,9 @@ impl Store {
                 Some(removals) => self.join_part_but(index, part, &mut cells, &mut joined, removals),
             }
             self.refresh_from(before, index);
-            self.writers.forget_unused(part.writer);
+            if known.is_none() {
+                self.writers.forget_unused(part.writer);
+            }
         }
         joined
     }
@@ -98,7 +104,51 @@ impl Store {
         added
     }
 
-    /// What most parts are where many replicas count: a writer's next entry in a counter's cell, in place of its only one
+    /// What most parts are where many replicas count one thing: a writer's next entry in a counter's cell, in place of its only
+    /// one at all, with the dots between them. Does nothing, and gives false, if the part is anything else.
+    fn advance_count(
+        &mut self,
+        writer: u32,
+        part: &ChunkPart,
+        cells: &mut KnownCells<'_>,
+        joined: &mut Joined,
+    ) -> bool {
+        let ([new], Some(span)) = (&part.entries[..], part.context.only()) else { return false };
+        let leaf = cells.chunk.cells[new.cell as usize].leaf;
+        if !leaf.is_counter() || new.seq != span.1 {
+            return false;
+        }
+        let Some(slot) = self.writers.get(writer).slot_before(span) else { return false };
+        // If it is made here, the entry that was not seen is put into it in any case.
+        let cell = cells.index(self, new.cell);
+        if !self.put_count(slot, cell, leaf, new) {
+            return false;
+        }
+        let (dots, was, is) = self.writers.get_mut(writer).advance(span.1, self.save_version);
+        self.root.subtract(was);
+        self.root.add(is);
+        joined.dots += dots;
+        joined.added += 1;
+        joined.removed += 1;
+        true
+    }
+
+    /// Puts a writer's next entry in the slot of its last one, if that is in the same cell and what the cell counts is all
+    /// known.
+    fn put_count(&mut self, slot: u32, cell: u32, leaf: DataType, new: &ChunkEntry) -> bool {
+        let state = &mut self.cells[cell as usize];
+        let entry = self.table.get_mut(slot);
+        if entry.cell != cell || state.outdated > 0 {
+            return false;
+        }
+        state.total += counter::amount(leaf, &new.payload) - counter::amount(leaf, &entry.payload);
+        self.text_bytes += new.payload.heap_bytes();
+        self.text_bytes -= entry.payload.heap_bytes();
+        (entry.payload, entry.seq) = (new.payload.clone(), new.seq);
+        true
+    }
+
+    /// Where many replicas count several things: a writer's next entry in a counter's cell, in place of its only one
     /// there. Both stand at one place in the cell's order, so nothing has to be searched. Does nothing, and gives false, if
     /// the part is anything else.
     fn replace_count(
@@ -120,14 +170,9 @@ impl Store {
         drop(gone);
         // If it is made here, the entry that was not seen is put into it in any case.
         let cell = cells.index(self, new.cell);
-        let entry = self.table.get(old.slot());
-        if entry.cell != cell || self.cells[cell as usize].outdated > 0 {
+        if !self.put_count(old.slot(), cell, leaf, new) {
             return false;
         }
-        self.cells[cell as usize].total += counter::amount(leaf, &new.payload) - counter::amount(leaf, &entry.payload);
-        self.text_bytes += new.payload.heap_bytes();
-        self.text_bytes -= entry.payload.heap_bytes();
-        *self.table.get_mut(old.slot()) = Entry { payload: new.payload.clone(), writer, cell, seq: new.seq };
         joined.dots += self.writers.get_mut(writer).move_live(old, new.seq, &part.context, self.save_version);
         joined.added += 1;
         joined.removed += 1;

@@ -8,7 +8,7 @@ use smallvec::{SmallVec, smallvec};
 use super::SAVE_BLOCK;
 use super::live::Live;
 use crate::blocks::{self, Blocks, Position};
-use crate::digest::{Digest, mix};
+use crate::digest::{Digest, Words, mix};
 use crate::dot::WriterId;
 use crate::intervals::Intervals;
 use crate::pages::Pages;
@@ -309,6 +309,30 @@ impl Writer {
         self.see(dots, version)
     }
 
+    /// The slot of the newest dot's entry, if the dots from `low` to `high` make a plain writer's newest live dot an old one
+    /// and leave no hole.
+    pub fn slot_before(&self, (low, high): (u64, u64)) -> Option<u32> {
+        match self.state {
+            State::Plain { newest, slot, .. }
+                if slot != NO_SLOT && low <= newest.into() && u64::from(newest) < high && high < SAVE_BLOCK =>
+            {
+                Some(slot)
+            }
+            State::Plain { .. } | State::Full(_) => None,
+        }
+    }
+
+    /// Goes on to this dot, whose entry takes the slot that [`Self::slot_before`] gave. Gives how many dots are new, and what
+    /// the writer contributed to the root and does now.
+    pub fn advance(&mut self, high: u64, version: u32) -> (u64, Digest, Digest) {
+        let State::Plain { newest, changed, .. } = &mut self.state else { unreachable!("it has a slot before") };
+        let before = u64::from(*newest);
+        // The cast holds: a block has less dots.
+        (*newest, *changed) = (high as u32, version);
+        let [was, is] = digests_of_newest(self.id, [before, high]);
+        (high - before, was, is)
+    }
+
     fn refresh(&mut self, full_count: &mut usize) {
         if let State::Full(full) = &mut self.state {
             full.digest = match full.seen.is_empty() {
@@ -455,6 +479,17 @@ impl DoubleEndedIterator for LiveIter<'_> {
             Self::Full(live) => live.next_back(),
         }
     }
+}
+
+/// The digests of a writer of which all dots up to the newest were seen and none but that is live, for two that this may be.
+fn digests_of_newest(writer: WriterId, newest: [u64; 2]) -> [Digest; 2] {
+    // As [`dot_digest`] and [`digest`] have it, from where they begin alike.
+    let dot = Words::new().and(writer.0 as u64);
+    let all = dot.and((writer.0 >> 64) as u64);
+    newest.map(|newest| {
+        let Digest([one, other]) = dot.and(newest).digest();
+        all.and(one).and(other).and(1).and(newest).digest()
+    })
 }
 
 /// The digest of one live dot.
