@@ -237,6 +237,11 @@ impl Repair {
         self.suspicion.suspect(peer, turn);
     }
 
+    /// The same, but the peer's next frame, which may come so much later, may bring what differs.
+    pub fn suspect_after(&mut self, peer: &str, next_ms: u32, turn: &mut Turn<'_>) {
+        self.suspicion.suspect_after(peer, next_ms, turn);
+    }
+
     /// All that a peer had when it last told its root is here.
     pub fn dismiss(&mut self, peer: &str) {
         self.suspicion.agree(peer);

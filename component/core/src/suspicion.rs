@@ -41,10 +41,15 @@ impl Suspicion {
 
     /// A peer's root differs from ours although all its frames should be here soon.
     pub fn suspect(&mut self, peer: &str, turn: &mut Turn<'_>) {
+        self.suspect_after(peer, 0, turn);
+    }
+
+    /// The same, but the peer's next frame, which may come so much later, may bring what differs.
+    pub fn suspect_after(&mut self, peer: &str, next_ms: u32, turn: &mut Turn<'_>) {
         if self.check_at.is_none() {
             // Spread, so that not all that missed the same frame ask at the same time.
             let spread_ms = (turn.chance)() % SETTLE_MS;
-            self.check_at = Some(turn.now.plus_ms(self.pause_ms + spread_ms));
+            self.check_at = Some(turn.now.plus_ms(u64::from(next_ms) + self.pause_ms + spread_ms));
         }
         if self.peers.len() < PEERS_MAX {
             self.peers.insert(peer.to_owned());

@@ -15,6 +15,9 @@ use crate::serve::{Served, serve};
 use crate::store::Range;
 use crate::time::{Timestamp, Turn};
 
+/// How long a write may be on its way to the combiner and back to everyone, besides the time that the combiner gathers.
+const SHARE_MS: u32 = 5_000;
+
 impl Replica {
     /// A frame of this cluster and version; what is none is counted.
     pub(super) fn decode(&mut self, body: &[u8]) -> Option<Frame> {
@@ -79,11 +82,7 @@ impl Replica {
                 self.take_members(records, None, turn);
                 self.make_room(&chunk, frames, turn);
                 self.join(&chunk, None, turn);
-                if root != self.store.root() {
-                    // It hears nobody's root, so if it lacks what is here, only a question tells it that.
-                    self.members.heard_combiner(&from);
-                }
-                self.compare(&from, complete, root, turn);
+                self.compare_with_combiner(&from, complete, root, turn);
             }
             Body::Wake => {}
             Body::Beat => self.compare(&from, complete, root, turn),
@@ -170,6 +169,25 @@ impl Replica {
             if record.name != self.name && self.members.observe_told(record.clone(), complete, turn.now) {
                 self.pass_on_record(&record, complete, from, turn);
             }
+        }
+    }
+
+    /// Compares a combiner's root with ours.
+    fn compare_with_combiner(&mut self, from: &str, complete: bool, root: Digest, turn: &mut Turn<'_>) {
+        if root == self.store.root() {
+            self.members.include(from, root);
+            return self.repair.agree(from, complete);
+        }
+        // It hears nobody's root, so if it lacks what is here, only a question tells it that.
+        self.members.heard_combiner(from);
+        let way_ms = self.config.combine_ms + SHARE_MS;
+        if self.past.would_have(root, Timestamp(turn.now.0.saturating_sub(way_ms.into()))) {
+            // What it lacks is on its way to it, and its next frame will agree unless there is more by then.
+            self.repair.dismiss(from);
+            self.repair.suspect_after(from, way_ms, turn);
+        } else if self.overlay.is_none() && (complete || !self.repair.is_complete()) {
+            // What its root tells already of its own writes may come with its next frame.
+            self.repair.suspect_after(from, self.config.combine_ms, turn);
         }
     }
 

@@ -120,6 +120,7 @@ impl Replica {
         let limit = usize::try_from(self.config.store_bytes).unwrap_or(usize::MAX);
         let bound = self.frame_max_bytes();
         let fill = self.config.frame_bytes as usize;
+        let before = self.store.root();
         let (wire_bytes, dots) = loop {
             let mut write = Write::begin(&mut self.store, writer, limit);
             for (index, (name, data_type, operation)) in operations.iter().enumerate() {
@@ -143,7 +144,7 @@ impl Replica {
         if dots.is_empty() {
             return Ok(None);
         }
-        self.past.note(self.store.root());
+        self.past.note_own(before, self.store.root(), turn.now);
         if let Some(overlay) = &mut self.overlay {
             overlay.expect(turn.now);
         }

@@ -293,17 +293,8 @@ impl Writer {
     }
 
     /// A live entry gets a later sequence number than all, and these dots, which that is among, are taken for seen. Gives how
-    /// many of them were new. The digest is stale until [`Self::refresh`], except that a plain writer's never is.
+    /// many of them were new. The digest is stale until [`Self::refresh`].
     pub fn move_live(&mut self, old: Live, seq: u64, dots: &Intervals, version: u32) -> u64 {
-        if let State::Plain { newest, changed, .. } = &mut self.state {
-            let before = u64::from(*newest);
-            let follow = |reach: u64, (low, high): (u64, u64)| (low <= reach + 1).then_some(reach.max(high));
-            if seq < SAVE_BLOCK && dots.iter().try_fold(before, follow) == Some(seq) {
-                // The cast holds: a block has less dots.
-                (*newest, *changed) = (seq as u32, version);
-                return seq - before;
-            }
-        }
         self.remove_live(old.seq(), version);
         self.insert_live(old.at(seq), version);
         self.see(dots, version)
