@@ -94,6 +94,45 @@ fn combining_alone_starts_no_repair_in_a_large_cluster() {
     assert_eq!(asks, 0, "requests for repair");
 }
 
+/// Whoever wrote while a frame was on its way to it differs from the root that the frame tells, until its own write comes back
+/// seconds later; and everyone does from the root of a combiner who wrote meanwhile.
+#[test]
+fn rounds_of_seconds_start_no_repair() {
+    const COUNT: usize = 40;
+    let mut plan = combining();
+    plan.config.combine_ms = 3_000;
+    let (mut cluster, ids) = members(plan, COUNT);
+    cluster.run_for(30_000).expect("a run");
+    cluster.tap();
+    for round in 0..COUNT * 5 {
+        // Each writes once in five rounds, the combiner among them.
+        operate(&mut cluster, ids[round * 7 % COUNT], "all", DataType::GCounter, Deed::Count(1));
+        cluster.run_for(350).expect("a run");
+    }
+    agree(&mut cluster);
+    let (shares, combined, asks) = counts(&cluster);
+    assert!(shares == COUNT * 5 && combined > 20, "{shares} shares in {combined} frames");
+    assert_eq!(asks, 0, "requests for repair");
+}
+
+#[test]
+fn a_share_that_the_broker_loses_is_noticed_though_nobody_writes_after_it() {
+    let (mut cluster, ids) = members(combining(), 4);
+    cluster.run_for(10_000).expect("a run");
+    operate(&mut cluster, ids[1], "lost", DataType::GCounter, Deed::Count(1));
+    let until = cluster.now + 1_000;
+    while cluster.broker.take_for_combiner(1).is_empty() {
+        assert!(cluster.step(until).expect("a step"), "the share comes into the queue");
+    }
+    operate(&mut cluster, ids[2], "other", DataType::GCounter, Deed::Count(1));
+    cluster.run_for(1_000).expect("a run");
+    assert!(value(&mut cluster, ids[3], "lost", DataType::GCounter).is_null(), "it is lost");
+    agree(&mut cluster);
+    for id in &ids {
+        assert_eq!(value(&mut cluster, *id, "lost", DataType::GCounter), 1);
+    }
+}
+
 /// Runs until the first member has taken so many shares of the others.
 fn run_until_taken(cluster: &mut Cluster<'_>, combiner: NodeId, shares: usize) {
     let until = cluster.now + 1_000;
