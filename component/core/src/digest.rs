@@ -10,7 +10,7 @@ pub struct Digest(pub [u64; 2]);
 impl Digest {
     /// The digest of the set with the one element that is made of these words.
     pub fn of(words: impl IntoIterator<Item = u64>) -> Self {
-        words.into_iter().fold(Words::new(), Words::and).digest()
+        words.into_iter().fold(Words::NONE, Words::and).digest()
     }
 
     /// Adds the digest of another set.
@@ -31,11 +31,8 @@ impl Digest {
 pub struct Words([u64; 2]);
 
 impl Words {
-    /// None yet.
-    pub fn new() -> Self {
-        // Two chains with different odd constants (fractional parts of the golden ratio and of the root of 2).
-        Self([0x9e37_79b9_7f4a_7c15, 0x6a09_e667_f3bc_c909])
-    }
+    /// None yet: two chains with different odd constants (fractional parts of the golden ratio and of the root of 2).
+    pub const NONE: Self = Self([0x9e37_79b9_7f4a_7c15, 0x6a09_e667_f3bc_c909]);
 
     /// These, and one more.
     pub fn and(self, word: u64) -> Self {

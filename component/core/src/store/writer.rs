@@ -475,7 +475,7 @@ impl DoubleEndedIterator for LiveIter<'_> {
 /// The digests of a writer of which all dots up to the newest were seen and none but that is live, for two that this may be.
 fn digests_of_newest(writer: WriterId, newest: [u64; 2]) -> [Digest; 2] {
     // As [`dot_digest`] and [`digest`] have it, from where they begin alike.
-    let dot = Words::new().and(writer.0 as u64);
+    let dot = Words::NONE.and(writer.0 as u64);
     let all = dot.and((writer.0 >> 64) as u64);
     newest.map(|newest| {
         let Digest([one, other]) = dot.and(newest).digest();
