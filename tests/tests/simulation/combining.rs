@@ -105,13 +105,15 @@ fn rounds_of_seconds_start_no_repair() {
     cluster.run_for(30_000).expect("a run");
     cluster.tap();
     for round in 0..COUNT * 5 {
-        // Each writes once in five rounds, the combiner among them.
+        // Each writes once in some rounds, the combiner among them, and one of them several times in each.
         operate(&mut cluster, ids[round * 7 % COUNT], "all", DataType::GCounter, Deed::Count(1));
-        cluster.run_for(350).expect("a run");
+        cluster.run_for(150).expect("a run");
+        operate(&mut cluster, ids[1], "all", DataType::GCounter, Deed::Count(1));
+        cluster.run_for(200).expect("a run");
     }
     agree(&mut cluster);
     let (shares, combined, asks) = counts(&cluster);
-    assert!(shares == COUNT * 5 && combined > 20, "{shares} shares in {combined} frames");
+    assert!(shares == COUNT * 10 && combined > 20, "{shares} shares in {combined} frames");
     assert_eq!(asks, 0, "requests for repair");
 }
 
