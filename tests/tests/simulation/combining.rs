@@ -95,25 +95,30 @@ fn combining_alone_starts_no_repair_in_a_large_cluster() {
 }
 
 /// Whoever wrote while a frame was on its way to it differs from the root that the frame tells, until its own write comes back
-/// seconds later; and everyone does from the root of a combiner who wrote meanwhile.
+/// seconds later.
 #[test]
 fn rounds_of_seconds_start_no_repair() {
+    const ROUND_MS: u64 = 3_000;
     const COUNT: usize = 40;
     let mut plan = combining();
-    plan.config.combine_ms = 3_000;
+    plan.config.combine_ms = ROUND_MS as u32;
     let (mut cluster, ids) = members(plan, COUNT);
     cluster.run_for(30_000).expect("a run");
     cluster.tap();
-    for round in 0..COUNT * 5 {
-        // Each writes once in some rounds, the combiner among them, and one of them several times in each.
-        operate(&mut cluster, ids[round * 7 % COUNT], "all", DataType::GCounter, Deed::Count(1));
-        cluster.run_for(150).expect("a run");
-        operate(&mut cluster, ids[1], "all", DataType::GCounter, Deed::Count(1));
-        cluster.run_for(200).expect("a run");
+    operate(&mut cluster, ids[1], "all", DataType::GCounter, Deed::Count(1));
+    cluster.run_for(ROUND_MS - 40).expect("a run");
+    for _ in 0..6 {
+        // While the round ends and its frame is on its way, so that many have written what it does not tell. They do so in each
+        // round: the first write after its end begins the next.
+        for nth in 0..120 {
+            operate(&mut cluster, ids[nth % COUNT], "all", DataType::GCounter, Deed::Count(1));
+            cluster.run_for(1).expect("a run");
+        }
+        cluster.run_for(ROUND_MS - 120).expect("a run");
     }
     agree(&mut cluster);
     let (shares, combined, asks) = counts(&cluster);
-    assert!(shares == COUNT * 10 && combined > 20, "{shares} shares in {combined} frames");
+    assert!(shares >= 6 * COUNT && combined >= 6, "{shares} shares in {combined} frames");
     assert_eq!(asks, 0, "requests for repair");
 }
 
