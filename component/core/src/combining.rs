@@ -145,6 +145,7 @@ mod tests {
         let mut writers = 0;
         while !gathering.is_full_for(MESSAGE_BYTES, FILL_BYTES) {
             writers += 1;
+            assert!(writers < 1_000, "it is never full");
             let share = put(&mut Store::new(), writers, b"four");
             assert!(share.encode().len() <= MESSAGE_BYTES);
             gathering.add(&share, MESSAGE_BYTES, 1, 100, Timestamp(0));
