@@ -25,7 +25,7 @@ pub struct Gathering {
     store: Store,
     /// What was new of their senders.
     records: BTreeMap<String, (Record, bool)>,
-    /// Upper bound of the frame to come, in bytes: what it was when it was last made to see, and the messages since.
+    /// Upper bound of the frame to come, in bytes: what it was when it was last measured, and the messages since.
     bytes: usize,
     /// How many of these bytes came since.
     added_bytes: usize,

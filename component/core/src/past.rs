@@ -51,8 +51,8 @@ impl Past {
     /// sum over the writers this holds whatever else came before or after them, unless they replaced what is of others.
     pub fn would_have(&self, root: Digest, since: Timestamp) -> bool {
         let Some(mut rest) = self.roots.back().copied() else { return false };
-        let lately = self.own.iter().rev().take_while(|(at, _)| *at >= since);
-        lately.into_iter().any(|(_, change)| {
+        let mut lately = self.own.iter().rev().take_while(|(at, _)| *at >= since);
+        lately.any(|(_, change)| {
             rest.subtract(*change);
             rest == root
         })
