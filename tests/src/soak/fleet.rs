@@ -3,7 +3,7 @@
 //! What guards the database: the broker's log is on, every application for Spin has its key-value store, which outlives its
 //! platform, and the first native replica is never killed.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -304,7 +304,7 @@ impl Fleet {
         };
         let of_http = [Host::Native, Host::Spin].map(|host| self.targets(host)).concat();
         let mut statuses = of_http.iter().map(status).collect::<Result<Vec<_>>>()?;
-        let mut functions = BTreeMap::new();
+        let mut seen = BTreeSet::new();
         for _ in 0..STATUS_ROUNDS {
             // One may have been reclaimed by its age since all were last there: a request would not start another.
             self.functions.await_idle()?;
@@ -313,13 +313,16 @@ impl Fleet {
             for _ in 0..self.wanted_functions {
                 self.functions.await_idle()?;
                 let told = status(&Target::Function)?;
-                functions.insert(told["name"].as_str().context("no name")?.to_owned(), told);
+                if seen.len() < self.wanted_functions
+                    && seen.insert(told["name"].as_str().context("no name")?.to_owned())
+                {
+                    statuses.push(told);
+                }
             }
-            if functions.len() >= self.wanted_functions {
+            if seen.len() == self.wanted_functions {
                 break;
             }
         }
-        statuses.extend(functions.into_values().take(self.wanted_functions));
         Ok(statuses)
     }
 
